@@ -1,0 +1,185 @@
+"""Reverse-mode differentiation that computes, and keeps, only what is wanted.
+
+A ``Tensor`` is *wanted* if it is a parameter that may move, or was computed from one. A ``Function``
+learns before its forward pass which of its inputs are wanted; it saves the buffers that their
+gradients need and no others, and a function without a wanted input leaves no trace at all. Freezing
+the lower layers of a network therefore removes their graph, their saved activations and their
+gradient kernels, rather than discarding results at the end.
+
+    x ── Conv2d ── Linear ── SoftmaxCrossEntropy ── loss        forward: left to right
+           │          │
+         weight     weight (wanted)                             backward: the loss and Linear only
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fercore.backends.interface import Backend, Buffer
+
+
+class BackwardError(RuntimeError):
+    """A gradient could not be computed; names the layer and where its forward pass was called."""
+
+
+class Tensor:
+    """A buffer in a computation: an input, a parameter (see ``nn.Parameter``) or a result.
+
+    ``version`` counts in-place changes, so that ``backward`` can tell whether a buffer that it
+    saved is still what it was. Change a tensor's contents with ``overwrite``, or call ``changed``.
+    """
+
+    def __init__(self, backend: Backend, data: Buffer, creator: Function | None = None) -> None:
+        self.backend = backend
+        self.data = data
+        self.creator = creator
+        self.version = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a gradient with respect to this tensor is asked for."""
+        return self.creator is not None
+
+    def overwrite(self, array: Any) -> None:
+        """Replace the contents by a NumPy array of the same shape."""
+        self.backend.write(self.data, array)
+        self.changed()
+
+    def changed(self) -> None:
+        """Record that the contents were modified in place."""
+        self.version += 1
+
+
+class Function:
+    """One application of a differentiable operation.
+
+    A subclass keeps its settings in ``__init__``, and defines
+
+    * ``forward(*inputs: Tensor | None) -> Tensor``, which allocates with ``new`` and saves with ``save``;
+    * ``backward(grad) -> tuple``, one gradient buffer (or ``None``) an input, computing only those
+      whose entry in ``self.wanted`` is true. A returned buffer belongs to the caller.
+
+    An instance is used once; calling it runs ``forward`` and links the result into the graph.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, layer: str = "") -> None:
+        self.layer = layer or type(self).__name__
+        self.wanted: tuple[bool, ...] = ()
+        self._saved: dict[str, tuple[Tensor, int]] | None = {}
+
+    def __call__(self, *inputs: Tensor | None) -> Tensor:
+        self.backend = next(tensor for tensor in inputs if tensor is not None).backend
+        self.wanted = tuple(tensor is not None and tensor.wanted for tensor in inputs)
+        self.number = next(self._numbers)
+        with self.backend.scope(f"{self.layer} forward"):
+            output = self.forward(*inputs)
+        if any(self.wanted):
+            # Parents are functions or leaves, never intermediate tensors: those would keep
+            # activations alive that no gradient needs.
+            self.parents = tuple(
+                (tensor.creator or tensor) if tensor is not None and wanted else None
+                for tensor, wanted in zip(inputs, self.wanted, strict=True)
+            )
+            self.called_at = _caller()
+            output.creator = self
+        else:
+            self._saved = None
+        return output
+
+    def forward(self, *inputs: Any) -> Tensor:
+        raise NotImplementedError
+
+    def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
+        raise NotImplementedError
+
+    def new(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
+        """An uninitialised result on this function's backend."""
+        return Tensor(self.backend, self.backend.empty(shape, dtype))
+
+    def save(self, **tensors: Tensor) -> None:
+        """Keep tensors for ``backward``; their contents must not change before it."""
+        assert self._saved is not None
+        for name, tensor in tensors.items():
+            self._saved[name] = (tensor, tensor.version)
+
+    def saved(self, name: str) -> Buffer:
+        """A saved buffer; an error if it was changed in place, or already used up."""
+        if self._saved is None:
+            raise RuntimeError("its saved buffers were released by an earlier backward pass")
+        tensor, version = self._saved[name]
+        if tensor.version != version:
+            raise RuntimeError(
+                f"its saved {name!r} was changed in place after the forward pass "
+                f"(version {tensor.version}, saved at {version})"
+            )
+        return tensor.data
+
+    def release(self) -> None:
+        self._saved = None
+
+
+def backward(output: Tensor, grad: Buffer | None = None) -> dict[Tensor, Buffer]:
+    """The gradients of ``output`` with respect to every wanted leaf below it.
+
+    Args:
+        output: the result of a function. Nothing is computed if no leaf below it is wanted.
+        grad: the gradient with respect to ``output``, of its shape; a loss function that
+            already holds its own gradient is given ``None``.
+
+    Returns:
+        leaf -> gradient buffer of the leaf's shape. The graph's saved buffers are released.
+
+    Raises:
+        BackwardError: a function failed, or a saved buffer was changed since the forward pass.
+    """
+    gradients: dict[Tensor, Buffer] = {}
+    if output.creator is None:
+        return gradients
+    pending: dict[Function, Buffer | None] = {output.creator: grad}
+    while pending:
+        # A function runs after everything that consumed its output, and those were created later.
+        function = max(pending, key=lambda f: f.number)
+        results = _run_backward(function, pending.pop(function))
+        for parent, result in zip(function.parents, results, strict=True):
+            if parent is None or result is None:
+                continue
+            total: dict[Any, Any] = pending if isinstance(parent, Function) else gradients
+            if parent in total:
+                function.backend.accumulate(total[parent], result)
+            else:
+                total[parent] = result
+    return gradients
+
+
+def _run_backward(function: Function, grad: Buffer | None) -> tuple[Buffer | None, ...]:
+    try:
+        with function.backend.scope(f"{function.layer} backward"):
+            results = function.backward(grad)
+    except Exception as error:
+        raise BackwardError(
+            f"backward of {function.layer} ({type(function).__name__}), whose forward was called "
+            f"at {function.called_at}: {error}"
+        ) from error
+    function.release()
+    return results
+
+
+_INTERNAL = tuple(str(Path(__file__).parent / name) for name in ("autograd.py", "nn.py", "functions"))
+
+
+def _caller() -> str:
+    """``file:line`` of the innermost frame outside the autograd core and the layers."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INTERNAL):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

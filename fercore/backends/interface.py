@@ -1,0 +1,373 @@
+"""What a backend is: an allocator and the arithmetic of one training step.
+
+Every backend has exactly these methods, with these parameters and defaults; a test compares the
+signatures. Conventions that hold for all of them:
+
+* A *buffer* is an array of the backend (NumPy's on a CPU) with ``shape`` and ``dtype``.
+* Methods write into the buffers they are given and return nothing. Outputs may hold anything
+  before the call, even NaN, and are wholly overwritten unless a docstring says "adds to".
+* Inputs are never modified. Buffers are C-contiguous; outputs never overlap inputs, except in
+  ``accumulate`` and the updates, which modify their first argument in place.
+* A ``None`` output is not wanted and not computed. A ``None`` optional input is absent.
+* Layout is NHWC: images ``[N, H, W, C]``, convolution weights ``[O, KH, KW, C]``, fully connected
+  weights ``[O, I]``. Floating buffers have the backend's ``dtype``; labels are int32, where a
+  label of -1 marks a padding row that counts for nothing.
+* Scalars that change from step to step live in two small buffers, so that a recorded step can be
+  replayed without touching its calls: ``rng`` (uint32 ``[4]``: seed, run, epoch, step) and
+  ``rates`` (float64 ``[4]``: learning rate, Adam's two bias corrections ``1 - beta**t``, and the
+  clipping factor written by ``clip_gradients``).
+
+Random numbers are Philox4x32-10 (Salmon et al., SC 2011) with key ``(seed, run)``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Buffer = Any  # numpy.ndarray on a CPU; a device array elsewhere
+Epilogue = Literal["none", "relu", "relu_pool"]
+"""What follows the bias: nothing, ReLU, or ReLU and a 2x2 max-pool with stride 2 (floor)."""
+
+DROPOUT_STREAM, AUGMENTATION_STREAM = 0, 1
+"""Last word of the Philox counter, so that no two uses ever share random numbers."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are varied; every field 0 leaves them as they are.
+
+    Each image draws, uniformly and independently: a mirror image with probability ``flip``, a
+    shift of up to ``shift`` pixels along each axis, a rotation of up to ``rotation`` degrees, a
+    zoom by a factor in ``1 +- scale``, and one square of ``cutout`` pixels set to the mean gray.
+    """
+
+    flip: float = 0.0
+    shift: float = 0.0
+    rotation: float = 0.0
+    scale: float = 0.0
+    cutout: int = 0
+
+
+class Backend(ABC):
+    """Allocation and arithmetic; see the module for the conventions."""
+
+    name: str
+    dtype: np.dtype
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def empty(self, shape: Sequence[int], dtype: Any = None) -> Buffer:
+        """A new uninitialised buffer; ``dtype`` defaults to the backend's own."""
+
+    @abstractmethod
+    def from_host(self, array: np.ndarray) -> Buffer:
+        """A new buffer with a copy of ``array``; any floating dtype becomes the backend's own.
+
+        (``rates`` are the exception: they are made with ``empty(4, float64)`` and ``write``.)
+        """
+
+    @abstractmethod
+    def to_host(self, buffer: Buffer) -> np.ndarray:
+        """A copy of ``buffer`` as a NumPy array; waits for pending work."""
+
+    @abstractmethod
+    def write(self, buffer: Buffer, array: np.ndarray) -> None:
+        """Overwrite ``buffer`` with ``array`` of the same shape."""
+
+    @abstractmethod
+    def view(self, buffer: Buffer, offset: int, shape: Sequence[int], dtype: Any) -> Buffer:
+        """``shape`` entries of ``dtype`` that lie ``offset`` bytes into ``buffer``; no copy."""
+
+    @abstractmethod
+    def fill(self, buffer: Buffer, value: float) -> None:
+        """Set every entry to ``value``."""
+
+    @abstractmethod
+    def accumulate(self, total: Buffer, term: Buffer) -> None:
+        """Adds ``term`` to ``total`` in place (same shape)."""
+
+    def scope(self, label: str) -> AbstractContextManager[None]:
+        """Names what runs inside (``"conv1_1 forward"``) for profilers and recorded steps."""
+        return nullcontext()
+
+    # -- convolution ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def conv2d_forward(
+        self,
+        x: Buffer,
+        weight: Buffer,
+        bias: Buffer | None,
+        out: Buffer,
+        argmax: Buffer | None = None,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        epilogue: Epilogue = "none",
+    ) -> None:
+        """Cross-correlation of ``x [N, H, W, C]`` with ``weight [O, KH, KW, C]``, zero padding.
+
+        Before the epilogue the map is ``[N, P, Q, O]`` with ``P = (H + 2 padding - KH) // stride + 1``.
+        ``out`` is that, or ``[N, P//2, Q//2, O]`` under ``relu_pool``, where ``argmax`` (uint8, the
+        shape of ``out``; ``None`` if no gradient will be asked for) receives ``2*dy + dx`` of the
+        first largest entry of each window.
+        """
+
+    @abstractmethod
+    def conv2d_input_gradient(
+        self,
+        grad: Buffer,
+        weight: Buffer,
+        grad_x: Buffer,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+    ) -> None:
+        """``grad_x [N, H, W, C]`` from ``grad [N, P, Q, O]``, the gradient before the epilogue."""
+
+    @abstractmethod
+    def conv2d_weight_gradient(
+        self,
+        x: Buffer | None,
+        grad: Buffer,
+        grad_weight: Buffer | None,
+        grad_bias: Buffer | None,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+    ) -> None:
+        """``grad_weight [O, KH, KW, C]`` and ``grad_bias [O]`` from ``grad [N, P, Q, O]``.
+
+        ``x`` is read only for ``grad_weight``, and may be ``None`` without it.
+        """
+
+    @abstractmethod
+    def epilogue_gradient(
+        self,
+        grad: Buffer,
+        out: Buffer,
+        argmax: Buffer | None,
+        grad_before: Buffer,
+        *,
+        epilogue: Epilogue,
+    ) -> None:
+        """The gradient before ``relu`` or ``relu_pool`` (never called with ``none``).
+
+        ``relu``: ``grad`` where ``out > 0``, else 0 (any shape). ``relu_pool``: ``grad_before
+        [N, P, Q, O]`` is 0 but at each window's ``argmax``, where it is ``grad`` if ``out > 0``.
+        """
+
+    # -- fully connected ------------------------------------------------------------------------
+
+    @abstractmethod
+    def linear_forward(
+        self,
+        x: Buffer,
+        weight: Buffer,
+        bias: Buffer | None,
+        out: Buffer,
+        *,
+        epilogue: Epilogue = "none",
+    ) -> None:
+        """``out [N, O] = x [N, I] @ weight[O, I].T + bias``, then ``none`` or ``relu``."""
+
+    @abstractmethod
+    def linear_input_gradient(self, grad: Buffer, weight: Buffer, grad_x: Buffer) -> None:
+        """``grad_x [N, I] = grad [N, O] @ weight``."""
+
+    @abstractmethod
+    def linear_weight_gradient(
+        self,
+        x: Buffer | None,
+        grad: Buffer,
+        grad_weight: Buffer | None,
+        grad_bias: Buffer | None,
+    ) -> None:
+        """``grad_weight [O, I] = grad.T @ x`` and ``grad_bias [O]``, the column sums of ``grad``.
+
+        ``x`` is read only for ``grad_weight``, and may be ``None`` without it.
+        """
+
+    # -- pooling, dropout, normalisation --------------------------------------------------------
+
+    @abstractmethod
+    def max_pool_forward(
+        self, x: Buffer, out: Buffer, argmax: Buffer | None, *, window: int, stride: int
+    ) -> None:
+        """Largest entry of each ``window x window`` patch; ``P = (H - window) // stride + 1``.
+
+        ``argmax`` (uint8, so ``window <= 16``): ``dy * window + dx`` of the first largest entry.
+        A NaN in a patch is its largest entry.
+        """
+
+    @abstractmethod
+    def max_pool_backward(
+        self, grad: Buffer, argmax: Buffer, grad_x: Buffer, *, window: int, stride: int
+    ) -> None:
+        """Each ``grad`` entry goes to its window's ``argmax``; overlapping windows add up."""
+
+    @abstractmethod
+    def dropout(self, x: Buffer, rng: Buffer, out: Buffer, *, rate: float, layer: int) -> None:
+        """``out = x * keep / (1 - rate)``; its own gradient, so backward calls it on ``grad``.
+
+        Entry ``i`` (flat) is kept where ``(word >> 8) * 2**-24 >= rate``, ``word`` being word
+        ``i % 4`` of Philox at counter ``(i // 4, step, layer, DROPOUT_STREAM)``.
+        """
+
+    @abstractmethod
+    def batch_norm_forward(
+        self,
+        x: Buffer,
+        weight: Buffer,
+        bias: Buffer,
+        running_mean: Buffer,
+        running_variance: Buffer,
+        moving: Buffer | None,
+        out: Buffer,
+        mean: Buffer,
+        inverse_std: Buffer,
+        *,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        epilogue: Epilogue = "none",
+    ) -> None:
+        """Normalise the last axis of ``x [..., C]``, scale by ``weight``, shift by ``bias``.
+
+        Channels with ``moving`` (uint8 ``[C]``; ``None`` means none) 1 are normalised by the
+        batch's mean and biased variance, and move ``running = (1 - momentum) * running + momentum *
+        batch`` (with the unbiased variance) in place; the others are normalised by the running
+        ones, which stay. The mean and ``1 / sqrt(variance + epsilon)`` in use go to ``mean [C]``
+        and ``inverse_std [C]``. ``epilogue`` is ``none`` or ``relu``. Ioffe and Szegedy, 2015.
+        """
+
+    @abstractmethod
+    def batch_norm_backward(
+        self,
+        x: Buffer,
+        grad: Buffer,
+        weight: Buffer,
+        mean: Buffer,
+        inverse_std: Buffer,
+        moving: Buffer | None,
+        grad_x: Buffer | None,
+        grad_weight: Buffer | None,
+        grad_bias: Buffer | None,
+    ) -> None:
+        """Gradients from ``grad``, the gradient before the epilogue.
+
+        In channels that do not move, the statistics are constants. ``x`` is read only for
+        ``grad_weight`` and for the ``grad_x`` of moving channels, and may be ``None`` otherwise.
+        """
+
+    # -- input, loss, update --------------------------------------------------------------------
+
+    @abstractmethod
+    def augment(
+        self,
+        images: Buffer,
+        labels: Buffer,
+        indices: Buffer,
+        rng: Buffer,
+        x: Buffer,
+        y: Buffer,
+        *,
+        augmentation: Augmentation = Augmentation(),
+        mean: float = 0.5,
+        std: float = 0.25,
+    ) -> None:
+        """Gather, vary and normalise: ``x [N, H, W, 1] = (images[indices] / 255 - mean) / std``.
+
+        ``images`` uint8 ``[M, H, W]``, ``labels`` int32 ``[M]``, ``indices`` int32 ``[N]`` (-1:
+        a padding row, ``x`` 0 and label -1), ``y`` int32 ``[N]`` the gathered labels.
+
+        An image draws eight words ``w``: Philox at counters ``(index, epoch, 0, S)`` and ``(index,
+        epoch, 1, S)``, ``S = AUGMENTATION_STREAM``. With ``u(w) = (w >> 8) * 2**-24`` and
+        ``s(w) = 2 u(w) - 1``: mirrored if ``u(w0) < flip``; shifts ``(dx, dy) = shift * s(w1),
+        shift * s(w2)``; angle ``a = rotation * s(w3)`` degrees; zoom ``z = 1 + scale * s(w4)``;
+        cutout's top-left corner ``(w5 * (W - cutout + 1)) >> 32`` across and the same of ``w6``, ``H`` down.
+
+        Output pixel ``(i, j)`` is read at ``(v, u)`` by bilinear interpolation, border pixels
+        repeated outwards: with ``p = j - (W-1)/2 - dx`` and ``q = i - (H-1)/2 - dy``,
+        ``u = (cos a * p + sin a * q) / z + (W-1)/2`` (then ``W-1 - u`` if mirrored) and
+        ``v = (-sin a * p + cos a * q) / z + (H-1)/2``. Cutout, in output pixels, comes last and
+        sets ``x`` to 0, the mean gray. Geometry is in float64 (host) or float32 (device).
+        """
+
+    @abstractmethod
+    def softmax_cross_entropy(
+        self,
+        logits: Buffer,
+        labels: Buffer,
+        class_weights: Buffer | None,
+        statistics: Buffer,
+        grad_logits: Buffer | None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        """Loss and gradient in one; adds to ``statistics`` (float64 ``[4]``).
+
+        With ``p = softmax(logits)``, target ``t = (1 - e) onehot + e / K`` and weight ``w`` of the
+        sample's label, the loss of a batch is ``sum_n w_n * -sum_k t_k log p_k / sum_n w_n``, and
+        ``grad_logits`` its gradient ``w_n (p - t) / sum_n w_n``. ``statistics`` gains the sum of
+        ``w_n * loss_n``, the sum of ``w_n``, the number of rows whose largest logit (first of
+        equals) is the label, and the number of rows; padding rows count for none of them.
+        """
+
+    @abstractmethod
+    def clip_gradients(
+        self,
+        gradients: Sequence[Buffer],
+        masks: Sequence[Buffer | None],
+        rates: Buffer,
+        *,
+        max_norm: float,
+    ) -> None:
+        """Writes ``rates[3] = min(1, max_norm / norm)``, the norm over all unmasked entries."""
+
+    @abstractmethod
+    def sgd_update(
+        self,
+        parameter: Buffer,
+        gradient: Buffer,
+        velocity: Buffer | None,
+        mask: Buffer | None,
+        rates: Buffer,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """``g = clip * gradient + decay * p; v = momentum * v + g; p -= rate * (g + momentum * v`` if
+        Nesterov else ``v)`` in place. Entries whose ``mask`` is 0 keep parameter and velocity bit
+        for bit. ``mask`` (uint8): ``None``, one entry an output channel ``[O]``, or the full shape.
+        """
+
+    @abstractmethod
+    def adam_update(
+        self,
+        parameter: Buffer,
+        gradient: Buffer,
+        first: Buffer,
+        second: Buffer,
+        mask: Buffer | None,
+        rates: Buffer,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+    ) -> None:
+        """Adam (Kingma and Ba, 2015), or AdamW (Loshchilov and Hutter, 2019) if ``decoupled``.
+
+        ``g = clip * gradient (+ decay * p unless decoupled)``; ``m = beta1 m + (1 - beta1) g``; ``v =
+        beta2 v + (1 - beta2) g**2``; ``p -= rate * (m / c1 / (sqrt(v / c2) + epsilon) (+ decay * p if
+        decoupled))`` with ``c1, c2`` from ``rates``. Masked as in ``sgd_update``.
+        """

@@ -1,0 +1,64 @@
+"""A face dataset in memory: what every loader returns and every later stage reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""Class order everywhere in fercore; a label is an index into it."""
+
+SIZE = 48
+"""Side of every image after cropping and resizing, in pixels."""
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An entry that was not loaded: where it stands and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """``N`` images with their labels and where they came from; row ``i`` of everything belongs together."""
+
+    name: str
+    format: str
+    images: np.ndarray  # uint8 [N, SIZE, SIZE]
+    labels: np.ndarray  # int32 [N], indices into CLASSES
+    files: tuple[str, ...]  # as shown to people: path inside the dataset, or "fer2013.csv:17" for a csv row (line number)
+    subjects: tuple[str, ...]  # who is shown; "" where the set does not say
+    groups: tuple[str, ...]  # sequence or take, whose frames are near-copies; "" where there is none
+    splits: tuple[str, ...]  # one of SPLITS where the set has an official split, else ""
+    sha256: tuple[str, ...]  # of the decoded pixels, before cropping and resizing
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = field(default=())  # one sentence each: choices the loader made that a reader should know
+    synthetic: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Dataset:
+        """The given rows, in the given order; what was skipped stays with the whole."""
+        rows = np.asarray(rows, dtype=np.int64)
+
+        def pick(values: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(values[i] for i in rows)
+
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            files=pick(self.files),
+            subjects=pick(self.subjects),
+            groups=pick(self.groups),
+            splits=pick(self.splits),
+            sha256=pick(self.sha256),
+            skipped=(),
+        )

@@ -1,0 +1,158 @@
+"""Which parameters may move: gradient masks, and the strategies that are made of them.
+
+A mask is *frozen*, *trainable*, or an array with one entry an output channel or one an element.
+What a mask holds still stays bit for bit: it has no gradient, no weight decay, no momentum; a
+frozen batch normalisation keeps its statistics; a dropout with nothing trainable below it is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from fercore.errors import FercoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fercore.nn import Model
+
+
+@dataclass(frozen=True)
+class GradientMask:
+    """What of a parameter may move; ``entries`` (bool or 0/1) is held only by partial masks."""
+
+    kind: Literal["frozen", "trainable", "partial"]
+    entries: np.ndarray | None = None
+
+    @staticmethod
+    def of(entries: Any, shape: tuple[int, ...]) -> GradientMask:
+        """The mask of a parameter of ``shape``.
+
+        Args:
+            entries: True or False for the whole parameter; or an array with one entry an output
+                channel (``[O]``, the first axis) or the parameter's own shape, non-zero where it
+                may move.
+
+        Raises:
+            ValueError: the array fits neither shape.
+        """
+        import numpy as np
+
+        array = np.asarray(entries)
+        if array.shape not in ((), shape[:1], shape):
+            raise ValueError(
+                f"a mask of shape {array.shape} fits a parameter of shape {shape} neither by "
+                f"output channel {shape[:1]} nor by element"
+            )
+        if array.all():
+            return TRAINABLE
+        if not array.any():
+            return FROZEN
+        return GradientMask("partial", np.ascontiguousarray(array != 0, dtype=np.uint8))
+
+
+FROZEN = GradientMask("frozen")
+TRAINABLE = GradientMask("trainable")
+
+
+class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a network is adapted: what it starts from, what it trains on, what may move.
+
+    Attributes:
+        name: how runs and tables call it.
+        starts_from: ``"random"``, or the name of the strategy whose best network it starts from.
+        trains_on: ``"source"``, ``"target"``, or ``"both"`` training parts together.
+        trainable: which parameters may move: ``"all"``, ``"fc"`` (every fully connected layer),
+            ``"last_conv"`` (with its batch normalisation), or patterns over parameter names such
+            as ``"conv4_*"``; ``*`` and ``?`` match as in a shell.
+        channels: pattern -> output channels that may move; the others of that parameter do not.
+        recipe: settings that differ from the study's recipe.
+    """
+
+    name: str
+    starts_from: str = "random"
+    trains_on: Literal["source", "target", "both"] = "target"
+    trainable: tuple[str, ...] = ("all",)
+    channels: Mapping[str, tuple[int, ...]] = {}
+    recipe: Mapping[str, Any] = {}
+
+
+STRATEGIES: dict[str, Strategy] = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy("BL", "random", "source"),
+        Strategy("FC", "BL", "target", ("fc",)),
+        Strategy("FC+CL", "BL", "target", ("fc", "last_conv")),
+        Strategy("RE", "BL", "target"),
+        Strategy("FU", "random", "both"),
+        Strategy("TO", "random", "target"),
+    )
+}
+"""Those of Tannugi, Britto and Koerich (2019), and TO (target only), which is ours."""
+
+
+def apply(model: Model, strategy: Strategy | str) -> None:
+    """Set the mask of every parameter of ``model``; idempotent, whatever the masks were.
+
+    Raises FercoreError when a pattern matches no parameter, a channel does not exist, or
+    nothing is left to train.
+    """
+    if isinstance(strategy, str):
+        if strategy not in STRATEGIES:
+            raise FercoreError(
+                f"there is no strategy {strategy!r}; the built-in ones are {', '.join(STRATEGIES)}"
+            )
+        strategy = STRATEGIES[strategy]
+    parameters = model.parameters()
+    trainable = {
+        name for pattern in strategy.trainable for name in _matches(model, pattern, strategy.name)
+    }
+    masks: dict[str, Any] = {name: name in trainable for name in parameters}
+    for pattern, channels in strategy.channels.items():
+        for name in _matches(model, pattern, strategy.name):
+            masks[name] = _channel_entries(channels, parameters[name].shape[0], name, strategy.name)
+    if not any(_any(entries) for entries in masks.values()):
+        raise FercoreError(f"strategy {strategy.name}: nothing is left to train")
+    for name, entries in masks.items():
+        parameters[name].mask = GradientMask.of(entries, parameters[name].shape)
+
+
+def _matches(model: Model, pattern: str, strategy: str) -> list[str]:
+    parameters = model.parameters()
+    if pattern == "all":
+        return list(parameters)
+    if pattern == "fc":
+        prefixes = [layer.name for layer in model.layers if layer.kind == "linear"]
+    elif pattern == "last_conv":
+        prefixes = [layer.name for layer in model.layers if layer.kind == "conv"][-1:]
+    else:
+        matches = [name for name in parameters if fnmatchcase(name, pattern)]
+        if not matches:
+            raise FercoreError(
+                f"strategy {strategy}: {pattern!r} matches no parameter of {model.name}; "
+                f"they are {', '.join(parameters)}"
+            )
+        return matches
+    return [name for name in parameters if name.split(".")[0] in prefixes]
+
+
+def _channel_entries(channels: tuple[int, ...], count: int, name: str, strategy: str) -> Any:
+    import numpy as np
+
+    wrong = [channel for channel in channels if not 0 <= channel < count]
+    if wrong:
+        raise FercoreError(
+            f"strategy {strategy}: {name} has output channels 0 to {count - 1}, not {wrong[0]}"
+        )
+    entries = np.zeros(count, dtype=np.uint8)
+    entries[list(channels)] = 1
+    return entries
+
+
+def _any(entries: Any) -> bool:
+    return bool(entries) if isinstance(entries, bool) else bool(entries.any())

@@ -1,0 +1,89 @@
+"""Batch normalisation whose statistics move only in channels that may learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fercore.autograd import Function, Tensor
+from fercore.backends.interface import Buffer, Epilogue
+
+
+class BatchNorm(Function):
+    """Normalise each channel (the last axis) of ``x``, scale, shift, and optionally ReLU.
+
+    ``moving`` (uint8 ``[C]``, or None for no channel) marks the channels that use, and learn,
+    the statistics of the batch. Elsewhere the running statistics are constants.
+    """
+
+    def __init__(
+        self,
+        running_mean: Tensor,
+        running_variance: Tensor,
+        moving: Buffer | None,
+        *,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        epilogue: Epilogue = "none",
+        layer: str = "",
+    ) -> None:
+        super().__init__(layer)
+        self.running = running_mean, running_variance
+        self.moving = moving
+        self.settings: dict[str, Any] = {"momentum": momentum, "epsilon": epsilon}
+        self.epilogue = epilogue
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        out = self.new(x.shape)
+        mean, inverse_std = self.new(weight.shape), self.new(weight.shape)
+        self.backend.batch_norm_forward(
+            x.data,
+            weight.data,
+            bias.data,
+            *(statistic.data for statistic in self.running),
+            self.moving,
+            out.data,
+            mean.data,
+            inverse_std.data,
+            **self.settings,
+            epilogue=self.epilogue,
+        )
+        if self.moving is not None:
+            for statistic in self.running:
+                statistic.changed()
+        want_x, want_weight, _ = self.wanted
+        self.shapes = x.shape, weight.shape
+        if any(self.wanted):
+            self.save(weight=weight, mean=mean, inverse_std=inverse_std)
+            if self._reads_x():
+                self.save(x=x)
+            if self.epilogue != "none":
+                self.save(out=out)
+        return out
+
+    def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
+        backend = self.backend
+        x_shape, channels = self.shapes
+        if self.epilogue != "none":
+            grad_before = backend.empty(x_shape)
+            backend.epilogue_gradient(
+                grad, self.saved("out"), None, grad_before, epilogue=self.epilogue
+            )
+            grad = grad_before
+        grads = tuple(
+            backend.empty(shape) if wanted else None
+            for shape, wanted in zip((x_shape, channels, channels), self.wanted, strict=True)
+        )
+        backend.batch_norm_backward(
+            self.saved("x") if self._reads_x() else None,
+            grad,
+            self.saved("weight"),
+            self.saved("mean"),
+            self.saved("inverse_std"),
+            self.moving,
+            *grads,
+        )
+        return grads
+
+    def _reads_x(self) -> bool:
+        want_x, want_weight, _ = self.wanted
+        return want_weight or (want_x and self.moving is not None)

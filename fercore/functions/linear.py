@@ -1,0 +1,60 @@
+"""Fully connected layer with bias and ReLU as epilogues."""
+
+from __future__ import annotations
+
+from fercore.autograd import Function, Tensor
+from fercore.backends.interface import Buffer, Epilogue
+
+
+class Linear(Function):
+    """``epilogue(x @ weight.T + bias)``: ``x [N, I]``, ``weight [O, I]``, ``bias [O]`` or None.
+
+    Raises ValueError when the shapes do not fit.
+    """
+
+    def __init__(self, *, epilogue: Epilogue = "none", layer: str = "") -> None:
+        super().__init__(layer)
+        self.epilogue = epilogue
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        (n, inputs), (outputs, weight_inputs) = x.shape, weight.shape
+        if inputs != weight_inputs:
+            raise ValueError(f"input has {inputs} features, the weight takes {weight_inputs}")
+        out = self.new((n, outputs))
+        self.backend.linear_forward(
+            x.data,
+            weight.data,
+            None if bias is None else bias.data,
+            out.data,
+            epilogue=self.epilogue,
+        )
+        want_x, want_weight, want_bias = self.wanted
+        self.shapes = x.shape, weight.shape
+        if want_x:
+            self.save(weight=weight)
+        if want_weight:
+            self.save(x=x)
+        if any(self.wanted) and self.epilogue != "none":
+            self.save(out=out)
+        return out
+
+    def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
+        want_x, want_weight, want_bias = self.wanted
+        x_shape, weight_shape = self.shapes
+        backend = self.backend
+        if self.epilogue != "none":
+            grad_before = backend.empty((x_shape[0], weight_shape[0]))
+            backend.epilogue_gradient(
+                grad, self.saved("out"), None, grad_before, epilogue=self.epilogue
+            )
+            grad = grad_before
+        grad_x = grad_weight = grad_bias = None
+        if want_weight or want_bias:
+            grad_weight = backend.empty(weight_shape) if want_weight else None
+            grad_bias = backend.empty(weight_shape[:1]) if want_bias else None
+            x = self.saved("x") if want_weight else None
+            backend.linear_weight_gradient(x, grad, grad_weight, grad_bias)
+        if want_x:
+            grad_x = backend.empty(x_shape)
+            backend.linear_input_gradient(grad, self.saved("weight"), grad_x)
+        return grad_x, grad_weight, grad_bias
