@@ -32,7 +32,10 @@ import numpy as np
 
 Buffer = Any  # numpy.ndarray on a CPU; a device array elsewhere
 Epilogue = Literal["none", "relu", "relu_pool"]
-"""What follows the bias: nothing, ReLU, or ReLU and a 2x2 max-pool with stride 2 (floor)."""
+"""What follows the bias: nothing, ReLU, or ReLU and a 2x2 max-pool with stride 2 (floor).
+
+ReLU of a NaN is a NaN, so that a step that went wrong shows in its loss.
+"""
 
 DROPOUT_STREAM, AUGMENTATION_STREAM = 0, 1
 """Last word of the Philox counter, so that no two uses ever share random numbers."""
@@ -114,10 +117,10 @@ class Backend(ABC):
     ) -> None:
         """Cross-correlation of ``x [N, H, W, C]`` with ``weight [O, KH, KW, C]``, zero padding.
 
-        Before the epilogue the map is ``[N, P, Q, O]`` with ``P = (H + 2 padding - KH) // stride + 1``.
-        ``out`` is that, or ``[N, P//2, Q//2, O]`` under ``relu_pool``, where ``argmax`` (uint8, the
-        shape of ``out``; ``None`` if no gradient will be asked for) receives ``2*dy + dx`` of the
-        first largest entry of each window.
+        Before the epilogue the map is ``[N, P, Q, O]`` with ``P = (H + 2 padding - KH) // stride
+        + 1``. ``out`` is that, or ``[N, P//2, Q//2, O]`` under ``relu_pool``, where ``argmax``
+        (uint8, the shape of ``out``; ``None`` if no gradient will be asked for) receives ``2*dy +
+        dx`` of the first largest entry of each window (any number below 4 where ``out`` is 0).
         """
 
     @abstractmethod
@@ -218,7 +221,8 @@ class Backend(ABC):
         """``out = x * keep / (1 - rate)``; its own gradient, so backward calls it on ``grad``.
 
         Entry ``i`` (flat) is kept where ``(word >> 8) * 2**-24 >= rate``, ``word`` being word
-        ``i % 4`` of Philox at counter ``(i // 4, step, layer, DROPOUT_STREAM)``.
+        ``i % 4`` of Philox at counter ``(i // 4, step, layer, DROPOUT_STREAM)``; ``rate`` is not
+        rounded to float32. The epoch is not in the counter: steps count from the start of a run.
         """
 
     @abstractmethod
@@ -244,7 +248,8 @@ class Backend(ABC):
         batch's mean and biased variance, and move ``running = (1 - momentum) * running + momentum *
         batch`` (with the unbiased variance) in place; the others are normalised by the running
         ones, which stay. The mean and ``1 / sqrt(variance + epsilon)`` in use go to ``mean [C]``
-        and ``inverse_std [C]``. ``epilogue`` is ``none`` or ``relu``. Ioffe and Szegedy, 2015.
+        and ``inverse_std [C]``. A batch of one row has no unbiased variance; it moves by the biased
+        one, 0. ``epilogue`` is ``none`` or ``relu``. Ioffe and Szegedy, 2015.
         """
 
     @abstractmethod
@@ -291,7 +296,8 @@ class Backend(ABC):
         epoch, 1, S)``, ``S = AUGMENTATION_STREAM``. With ``u(w) = (w >> 8) * 2**-24`` and
         ``s(w) = 2 u(w) - 1``: mirrored if ``u(w0) < flip``; shifts ``(dx, dy) = shift * s(w1),
         shift * s(w2)``; angle ``a = rotation * s(w3)`` degrees; zoom ``z = 1 + scale * s(w4)``;
-        cutout's top-left corner ``(w5 * (W - cutout + 1)) >> 32`` across and the same of ``w6``, ``H`` down.
+        cutout's top-left corner ``(w5 * (W - cutout + 1)) >> 32`` across and the same of ``w6``,
+        ``H`` down.
 
         Output pixel ``(i, j)`` is read at ``(v, u)`` by bilinear interpolation, border pixels
         repeated outwards: with ``p = j - (W-1)/2 - dx`` and ``q = i - (H-1)/2 - dy``,
@@ -317,7 +323,8 @@ class Backend(ABC):
         sample's label, the loss of a batch is ``sum_n w_n * -sum_k t_k log p_k / sum_n w_n``, and
         ``grad_logits`` its gradient ``w_n (p - t) / sum_n w_n``. ``statistics`` gains the sum of
         ``w_n * loss_n``, the sum of ``w_n``, the number of rows whose largest logit (first of
-        equals) is the label, and the number of rows; padding rows count for none of them.
+        equals) is the label, and the number of rows. Padding rows count for none of them, whatever
+        their logits, and have gradient 0; so has every row if the weights sum to 0.
         """
 
     @abstractmethod
@@ -329,7 +336,10 @@ class Backend(ABC):
         *,
         max_norm: float,
     ) -> None:
-        """Writes ``rates[3] = min(1, max_norm / norm)``, the norm over all unmasked entries."""
+        """Writes ``rates[3] = min(1, max_norm / norm)``, the norm over all unmasked entries.
+
+        A norm of NaN makes the factor NaN. The masks are those of ``sgd_update``.
+        """
 
     @abstractmethod
     def sgd_update(
@@ -344,9 +354,12 @@ class Backend(ABC):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        """``g = clip * gradient + decay * p; v = momentum * v + g; p -= rate * (g + momentum * v`` if
-        Nesterov else ``v)`` in place. Entries whose ``mask`` is 0 keep parameter and velocity bit
-        for bit. ``mask`` (uint8): ``None``, one entry an output channel ``[O]``, or the full shape.
+        """Stochastic gradient descent with momentum, in place.
+
+        ``g = clip * gradient + decay * p``; ``v = momentum * v + g``; ``p -= rate * (g + momentum
+        * v if nesterov else v)``; without ``velocity``, ``v = g``. Entries whose ``mask`` is 0 keep
+        parameter and velocity bit for bit, whatever their gradient. ``mask`` (uint8): ``None``, one
+        entry an output channel ``[O]``, or the full shape.
         """
 
     @abstractmethod
@@ -367,7 +380,7 @@ class Backend(ABC):
     ) -> None:
         """Adam (Kingma and Ba, 2015), or AdamW (Loshchilov and Hutter, 2019) if ``decoupled``.
 
-        ``g = clip * gradient (+ decay * p unless decoupled)``; ``m = beta1 m + (1 - beta1) g``; ``v =
-        beta2 v + (1 - beta2) g**2``; ``p -= rate * (m / c1 / (sqrt(v / c2) + epsilon) (+ decay * p if
-        decoupled))`` with ``c1, c2`` from ``rates``. Masked as in ``sgd_update``.
+        ``g = clip * gradient (+ decay * p unless decoupled)``; ``m = beta1 m + (1 - beta1) g``;
+        ``v = beta2 v + (1 - beta2) g**2``; ``p -= rate * (m / c1 / (sqrt(v / c2) + epsilon)
+        (+ decay * p if decoupled))`` with ``c1, c2`` from ``rates``. Masked as in ``sgd_update``.
         """

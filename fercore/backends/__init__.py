@@ -1,0 +1,52 @@
+"""The backends, found by name and imported only when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fercore.errors import FercoreError
+
+if TYPE_CHECKING:
+    from fercore.backends.interface import Backend
+
+_CLASSES = {
+    "cpu": "fercore.backends.cpu:CpuBackend",
+    "reference": "fercore.backends.reference:ReferenceBackend",
+}
+_AUTOMATIC = "cpu"  # the reference is too slow to be chosen silently
+
+NAMES = tuple(_CLASSES)
+"""Every backend that ``get`` can build, fastest first; ``auto`` is a choice among them."""
+
+
+def get(name: str = "auto", **options: Any) -> Backend:
+    """The backend called ``name``, built with ``options`` (``dtype="float32"``, say).
+
+    Raises FercoreError for an unknown name and for a backend that cannot run on this machine.
+    """
+    if name == "auto":
+        name = _AUTOMATIC
+    if name not in _CLASSES:
+        raise FercoreError(f"unknown backend {name!r}; choose one of auto, {', '.join(NAMES)}")
+    module, class_name = _CLASSES[name].split(":")
+    try:
+        backend: Backend = getattr(importlib.import_module(module), class_name)(**options)
+    except ImportError as error:
+        if error.name != "_fercore_cpu":
+            raise
+        raise FercoreError(
+            f"backend cpu: its compiled module cannot be loaded ({error}); build it with "
+            "`pip install .` in fercore's folder"
+        ) from error
+    return backend
+
+
+def describe(name: str) -> str:
+    """One line about the backend called ``name``: what it is and in which dtype, or why not."""
+    try:
+        backend = get(name)
+    except FercoreError as error:
+        return f"{name}: not available ({error})"
+    summary = (type(backend).__doc__ or "").partition("\n")[0]
+    return f"{backend.name} ({backend.dtype}): {summary}"

@@ -1,0 +1,302 @@
+"""The cpu backend: float32 NumPy arrays and the C++ kernels of ``_fercore_cpu``.
+
+The kernels check shapes and dtypes (a ValueError names the argument), release the interpreter's
+lock, and run in ``threads`` threads: the environment's ``FERCORE_THREADS``, else OpenMP's number.
+No result depends on that number. Convolutions give an image the same bits in any batch;
+fully connected layers do so only where BLAS does, so compare whole batches with whole batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import _fercore_cpu as kernels
+import numpy as np
+
+from fercore.backends.interface import Augmentation, Backend, Epilogue
+
+Array = np.ndarray
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector registers
+
+
+class CpuBackend(Backend):
+    """C++ on all processor cores, in float32."""
+
+    name = "cpu"
+    dtype = np.dtype(np.float32)
+
+    def __init__(self) -> None:
+        self.threads: int = kernels.build_info()["threads"]
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def empty(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        dtype = self.dtype if dtype is None else np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        offset = -memory.ctypes.data % ALIGNMENT
+        return self.view(memory, offset, shape, dtype)
+
+    def from_host(self, array: Array) -> Array:
+        buffer = self.empty(array.shape, self.dtype if array.dtype.kind == "f" else array.dtype)
+        buffer[...] = array
+        return buffer
+
+    def to_host(self, buffer: Array) -> Array:
+        return buffer.copy()
+
+    def write(self, buffer: Array, array: Array) -> None:
+        if buffer.shape != array.shape:
+            raise ValueError(f"array must have the buffer's shape {buffer.shape}, not {array.shape}")
+        buffer[...] = array
+
+    def view(self, buffer: Array, offset: int, shape: Sequence[int], dtype: Any) -> Array:
+        if offset < 0:
+            raise ValueError(f"offset must not be negative, but is {offset}")
+        return np.ndarray(tuple(shape), dtype, buffer=buffer, offset=offset)
+
+    def fill(self, buffer: Array, value: float) -> None:
+        buffer.fill(value)
+
+    def accumulate(self, total: Array, term: Array) -> None:
+        kernels.accumulate(total, term)
+
+    # -- convolution ----------------------------------------------------------------------------
+
+    def conv2d_forward(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        out: Array,
+        argmax: Array | None = None,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        epilogue: Epilogue = "none",
+    ) -> None:
+        kernels.conv2d_forward(x, weight, bias, out, argmax, stride, padding, epilogue)
+
+    def conv2d_input_gradient(
+        self,
+        grad: Array,
+        weight: Array,
+        grad_x: Array,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+    ) -> None:
+        kernels.conv2d_input_gradient(grad, weight, grad_x, stride, padding)
+
+    def conv2d_weight_gradient(
+        self,
+        x: Array | None,
+        grad: Array,
+        grad_weight: Array | None,
+        grad_bias: Array | None,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+    ) -> None:
+        kernels.conv2d_weight_gradient(x, grad, grad_weight, grad_bias, stride, padding)
+
+    def epilogue_gradient(
+        self,
+        grad: Array,
+        out: Array,
+        argmax: Array | None,
+        grad_before: Array,
+        *,
+        epilogue: Epilogue,
+    ) -> None:
+        kernels.epilogue_gradient(grad, out, argmax, grad_before, epilogue)
+
+    # -- fully connected ------------------------------------------------------------------------
+
+    def linear_forward(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        out: Array,
+        *,
+        epilogue: Epilogue = "none",
+    ) -> None:
+        kernels.linear_forward(x, weight, bias, out, epilogue)
+
+    def linear_input_gradient(self, grad: Array, weight: Array, grad_x: Array) -> None:
+        kernels.linear_input_gradient(grad, weight, grad_x)
+
+    def linear_weight_gradient(
+        self,
+        x: Array | None,
+        grad: Array,
+        grad_weight: Array | None,
+        grad_bias: Array | None,
+    ) -> None:
+        kernels.linear_weight_gradient(x, grad, grad_weight, grad_bias)
+
+    # -- pooling, dropout, normalisation --------------------------------------------------------
+
+    def max_pool_forward(
+        self, x: Array, out: Array, argmax: Array | None, *, window: int, stride: int
+    ) -> None:
+        kernels.max_pool_forward(x, out, argmax, window, stride)
+
+    def max_pool_backward(
+        self, grad: Array, argmax: Array, grad_x: Array, *, window: int, stride: int
+    ) -> None:
+        kernels.max_pool_backward(grad, argmax, grad_x, window, stride)
+
+    def dropout(self, x: Array, rng: Array, out: Array, *, rate: float, layer: int) -> None:
+        kernels.dropout(x, rng, out, rate, layer)
+
+    def batch_norm_forward(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        running_mean: Array,
+        running_variance: Array,
+        moving: Array | None,
+        out: Array,
+        mean: Array,
+        inverse_std: Array,
+        *,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        epilogue: Epilogue = "none",
+    ) -> None:
+        kernels.batch_norm_forward(
+            x,
+            weight,
+            bias,
+            running_mean,
+            running_variance,
+            moving,
+            out,
+            mean,
+            inverse_std,
+            momentum,
+            epsilon,
+            epilogue,
+        )
+
+    def batch_norm_backward(
+        self,
+        x: Array | None,
+        grad: Array,
+        weight: Array,
+        mean: Array,
+        inverse_std: Array,
+        moving: Array | None,
+        grad_x: Array | None,
+        grad_weight: Array | None,
+        grad_bias: Array | None,
+    ) -> None:
+        kernels.batch_norm_backward(
+            x, grad, weight, mean, inverse_std, moving, grad_x, grad_weight, grad_bias
+        )
+
+    # -- input, loss, update --------------------------------------------------------------------
+
+    def augment(
+        self,
+        images: Array,
+        labels: Array,
+        indices: Array,
+        rng: Array,
+        x: Array,
+        y: Array,
+        *,
+        augmentation: Augmentation = Augmentation(),
+        mean: float = 0.5,
+        std: float = 0.25,
+    ) -> None:
+        kernels.augment(
+            images,
+            labels,
+            indices,
+            rng,
+            x,
+            y,
+            augmentation.flip,
+            augmentation.shift,
+            augmentation.rotation,
+            augmentation.scale,
+            augmentation.cutout,
+            mean,
+            std,
+        )
+
+    def softmax_cross_entropy(
+        self,
+        logits: Array,
+        labels: Array,
+        class_weights: Array | None,
+        statistics: Array,
+        grad_logits: Array | None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        kernels.softmax_cross_entropy(
+            logits, labels, class_weights, statistics, grad_logits, label_smoothing
+        )
+
+    def clip_gradients(
+        self,
+        gradients: Sequence[Array],
+        masks: Sequence[Array | None],
+        rates: Array,
+        *,
+        max_norm: float,
+    ) -> None:
+        kernels.clip_gradients(gradients, masks, rates, max_norm)
+
+    def sgd_update(
+        self,
+        parameter: Array,
+        gradient: Array,
+        velocity: Array | None,
+        mask: Array | None,
+        rates: Array,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        kernels.sgd_update(
+            parameter, gradient, velocity, mask, rates, momentum, nesterov, weight_decay
+        )
+
+    def adam_update(
+        self,
+        parameter: Array,
+        gradient: Array,
+        first: Array,
+        second: Array,
+        mask: Array | None,
+        rates: Array,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+    ) -> None:
+        kernels.adam_update(
+            parameter,
+            gradient,
+            first,
+            second,
+            mask,
+            rates,
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            decoupled,
+        )

@@ -1,0 +1,115 @@
+"""Fully connected layers against plain products in float64."""
+
+import numpy as np
+import pytest
+
+from tests.backends.harness import (
+    Out,
+    assert_close,
+    assert_exact,
+    call,
+    normal,
+    small_integers,
+)
+from tests.gradient_check import check_gradients
+
+SHAPES = [  # N, I, O
+    (1, 1, 1),
+    (3, 5, 7),
+    (1, 4608, 33),
+    (16, 512, 7),
+    (17, 31, 129),
+    (300, 13, 5),
+    (64, 256, 64),
+]
+every_shape = pytest.mark.parametrize(("n", "i", "o"), SHAPES)
+both_numbers = pytest.mark.parametrize("numbers", [small_integers, normal])
+
+
+def product(a, b):
+    """``a [M, K]`` times ``b [K, N]``, a term at a time in float64."""
+    total = np.zeros((len(a), b.shape[1]))
+    for k in range(len(b)):
+        total += np.multiply.outer(a[:, k].astype(np.float64), b[k].astype(np.float64))
+    return total
+
+
+def compare(backend, numbers, actual, expected, terms):
+    if numbers is small_integers:
+        assert_exact(actual, expected)
+    else:
+        assert_close(backend, actual, expected, terms)
+
+
+@every_shape
+@both_numbers
+@pytest.mark.parametrize("epilogue", ["none", "relu"])
+@pytest.mark.parametrize("biased", [True, False])
+def test_forward(backend, random, n, i, o, numbers, epilogue, biased):
+    x, weight, bias = numbers(random, n, i), numbers(random, o, i), numbers(random, o)
+    out = call(
+        backend, "linear_forward", x, weight, bias if biased else None, Out(n, o), epilogue=epilogue
+    )
+    expected = product(x, weight.T) + (bias if biased else 0)
+    if epilogue == "relu":
+        expected = np.where(expected > 0, expected, 0)
+    compare(backend, numbers, out, expected, i)
+
+
+@every_shape
+@both_numbers
+def test_input_gradient(backend, random, n, i, o, numbers):
+    grad, weight = numbers(random, n, o), numbers(random, o, i)
+    grad_x = call(backend, "linear_input_gradient", grad, weight, Out(n, i))
+    compare(backend, numbers, grad_x, product(grad, weight), o)
+
+
+@every_shape
+@both_numbers
+def test_weight_gradient(backend, random, n, i, o, numbers):
+    x, grad = numbers(random, n, i), numbers(random, n, o)
+    grad_weight, grad_bias = call(backend, "linear_weight_gradient", x, grad, Out(o, i), Out(o))
+    compare(backend, numbers, grad_weight, product(grad.T, x), n)
+    compare(backend, numbers, grad_bias, grad.sum(0, dtype=np.float64), n)
+
+
+def test_weight_gradient_gives_only_what_is_asked(backend, random):
+    x, grad = small_integers(random, 6, 5), small_integers(random, 6, 3)
+    only_weight = call(backend, "linear_weight_gradient", x, grad, Out(3, 5), None)
+    only_bias = call(backend, "linear_weight_gradient", None, grad, None, Out(3))
+    assert_exact(only_weight, product(grad.T, x))
+    assert_exact(only_bias, grad.sum(0, dtype=np.float64))
+
+
+@pytest.mark.parametrize("epilogue", ["none", "relu"])
+def test_forward_keeps_nan(backend, random, epilogue):
+    x, weight = normal(random, 3, 9), normal(random, 17, 9)
+    x[1, 4] = np.nan
+    out = call(backend, "linear_forward", x, weight, None, Out(3, 17), epilogue=epilogue)
+    assert np.isnan(out).all(axis=1).tolist() == [False, True, False]
+    assert not np.isnan(out[[0, 2]]).any()
+
+
+@pytest.mark.parametrize("epilogue", ["none", "relu"])
+@pytest.mark.parametrize(("n", "i", "o", "directions"), [(2, 4, 3, 0), (9, 40, 30, 4)])
+def test_finite_differences(reference, random, n, i, o, directions, epilogue):
+    def forward(x, weight, bias):
+        out = reference.empty((n, o))
+        reference.linear_forward(x, weight, bias, out, epilogue=epilogue)
+        return out
+
+    def backward(grad, x, weight, bias):
+        if epilogue == "relu":
+            before = reference.empty((n, o))
+            out = forward(x, weight, bias)
+            reference.epilogue_gradient(grad, out, None, before, epilogue="relu")
+            grad = before
+        gradients = [reference.empty(array.shape) for array in (x, weight, bias)]
+        reference.linear_input_gradient(grad, weight, gradients[0])
+        reference.linear_weight_gradient(x, grad, *gradients[1:])
+        return gradients
+
+    def draw():
+        return tuple(random.standard_normal(shape) for shape in ((n, i), (o, i), (o,)))
+
+    check_gradients(forward, backward, draw, directions=directions)

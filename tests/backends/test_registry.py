@@ -1,0 +1,57 @@
+"""``fercore.backends``: names to backends, and sentences for those that cannot be had."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fercore import backends
+from fercore.backends.interface import Backend
+from fercore.errors import FercoreError
+
+
+@pytest.fixture
+def no_compiled_module(monkeypatch):
+    monkeypatch.delitem(sys.modules, "fercore.backends.cpu", raising=False)
+    monkeypatch.setitem(sys.modules, "_fercore_cpu", None)  # makes importing it fail
+
+
+@pytest.mark.parametrize("name", backends.NAMES)
+def test_a_name_is_built_or_refused_with_a_reason(name):
+    try:
+        backend = backends.get(name)
+    except FercoreError as error:
+        pytest.skip(str(error))
+    assert isinstance(backend, Backend)
+    assert backend.name == name
+
+
+def test_options_reach_the_backend():
+    assert backends.get("reference").dtype == "float64"
+    assert backends.get("reference", dtype="float32").dtype == "float32"
+
+
+def test_unknown_name_lists_the_choices():
+    with pytest.raises(FercoreError, match=r"'gpu'.*auto, cpu, reference"):
+        backends.get("gpu")
+
+
+def test_reference_refuses_dtypes_that_do_not_float():
+    with pytest.raises(ValueError, match="int32"):
+        backends.get("reference", dtype="int32")
+
+
+@pytest.mark.parametrize("name", ["cpu", "auto"])
+def test_cpu_without_its_compiled_module_says_how_to_build_it(no_compiled_module, name):
+    with pytest.raises(FercoreError, match="pip install"):
+        backends.get(name)
+
+
+def test_describe_tells_what_a_backend_is_or_why_it_is_not(no_compiled_module):
+    assert backends.describe("reference").startswith("reference (float64): NumPy")
+    assert backends.describe("cpu").startswith("cpu: not available (")
+
+
+def test_importing_the_registry_loads_no_numpy():
+    code = "import sys, fercore.backends; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

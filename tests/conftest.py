@@ -1,0 +1,57 @@
+"""Fixtures that every test may use: the backends, each in turn, and a seeded generator."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+
+import numpy as np
+import pytest
+
+from fercore import backends
+from fercore.backends.interface import Backend
+from fercore.errors import FercoreError
+
+DTYPES = {"reference": ("float64", "float32")}
+"""The dtypes to test a backend in, for the backends that offer a choice."""
+
+BACKENDS = [(name, dtype) for name in backends.NAMES for dtype in DTYPES.get(name, (None,))]
+
+
+@functools.cache
+def build(name: str, dtype: str | None) -> Backend | str:
+    """A backend, or the reason why this machine has none."""
+    try:
+        return backends.get(name, **({} if dtype is None else {"dtype": dtype}))
+    except FercoreError as error:
+        return str(error)
+
+
+def backend_fixture(cases: list[tuple[str, str | None]]):
+    """A fixture that is each of ``cases``; those that cannot run here are skipped, visibly."""
+
+    @pytest.fixture(params=cases, ids=["-".join(filter(None, case)) for case in cases])
+    def fixture(request: pytest.FixtureRequest) -> Backend:
+        built = build(*request.param)
+        if isinstance(built, str):
+            pytest.skip(built)
+        return built
+
+    return fixture
+
+
+backend = backend_fixture(BACKENDS)
+compiled_backend = backend_fixture([case for case in BACKENDS if case[0] != "reference"])
+"""Those that get raw pointers, and so have to check what they are given."""
+
+
+@pytest.fixture
+def reference() -> Backend:
+    """The float64 reference, on which gradients are checked."""
+    return backends.get("reference")
+
+
+@pytest.fixture
+def random(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator seeded by the test's own name: the same in every run and every process."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
