@@ -1,0 +1,147 @@
+"""Csv files whose rows hold an image's pixels as text, the way FER2013 came out.
+
+The header names the columns ``emotion``, ``pixels`` and, where there is one, ``Usage``, in any
+order, with or without spaces around them. A row is strict: a label that is a class's number, 2,304
+whole numbers from 0 to 255 with spaces between, a known Usage. Rows that are not are skipped, each
+with its line and reason; more than 1 % of them (and more than ten) mean another kind of file, and
+are an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PIL import Image
+
+from fercore.data.classes import CONTEMPT, left_out_notes
+from fercore.data.dataset import CLASSES, SIZE, Dataset, Skipped
+from fercore.data.images import Crop, Item, Row, assemble, fingerprint, frame
+from fercore.data.tree import READ_FAULTS, Tree
+from fercore.errors import FercoreError
+
+_SPLITS = {b"Training": "train", b"PublicTest": "validation", b"PrivateTest": "test"}
+_LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
+_CONTEMPT_LABEL = len(CLASSES)
+# A table of the 256 texts is faster than int(), and refuses what int() would take: "1_0", "+5".
+_VALUES = {str(value).encode(): value for value in range(256)}
+
+
+class _RowError(Exception):
+    """Why a row cannot be used."""
+
+
+def is_csv(name: str) -> bool:
+    """Whether a file's name ends like a csv file's."""
+    return name.lower().endswith(".csv")
+
+
+def read_header(tree: Tree, csv: str) -> dict[str, int]:
+    """The columns of a csv file: name, without spaces and quotes and in lower case, to position."""
+    try:
+        with tree.open(csv) as file:
+            line = file.readline(10_000).removeprefix(b"\xef\xbb\xbf")
+    except READ_FAULTS as error:
+        raise FercoreError(f"{tree.path}: {csv} cannot be read ({error})") from error
+    words = line.decode(errors="replace").split(",")
+    return {word.strip(' "\r\n\t').lower(): position for position, word in enumerate(words)}
+
+
+def load_csv(
+    tree: Tree,
+    csv: str,
+    format: str,
+    crop: Crop,
+    notes: tuple[str, ...] = (),
+    *,
+    contempt: bool = False,
+) -> Dataset:
+    """Read the csv file of that name in the tree; its rows are named ``fer2013.csv:LINE``.
+
+    Without a Usage column every row is in ``train``. With ``contempt`` label 7 stands for contempt
+    and is left out; without, it is a bad row. Raises FercoreError when the header lacks a column,
+    the file breaks off, or too many rows are bad.
+    """
+    header = read_header(tree, csv)
+    if "pixels" not in header:
+        raise FercoreError(
+            f"{tree.path}: {csv} has no column 'pixels'; expected emotion,pixels,Usage"
+        )
+    if "emotion" not in header:
+        raise FercoreError(
+            f"{tree.path}: {csv} has no column 'emotion', so its images have no labels (as in the "
+            "competition's test.csv); give fer2013.csv, icml_face_data.csv or train.csv"
+        )
+    if "usage" not in header:
+        notes = (*notes, f"{csv} has no Usage column: every row is in train.")
+    labels = _LABELS | ({b"7": _CONTEMPT_LABEL} if contempt else {})
+    rows, skipped = _read_rows(tree, csv, header, labels, crop)
+    total = len(rows) + len(skipped)
+    if len(skipped) > max(10, total // 100):
+        raise FercoreError(
+            f"{tree.path}: {len(skipped):,} of the {total:,} rows of {csv} are bad, the first "
+            f"{skipped[0].file}: {skipped[0].reason}; give the original file"
+        )
+    faces = [row for row in rows if row.item.label != _CONTEMPT_LABEL]
+    left_out = {CONTEMPT: len(rows) - len(faces)} if len(faces) < len(rows) else {}
+    return assemble(tree, format, crop, faces, skipped, [*notes, *left_out_notes(left_out)])
+
+
+def _read_rows(
+    tree: Tree, csv: str, columns: Mapping[str, int], labels: Mapping[bytes, int], crop: Crop
+) -> tuple[list[Row], list[Skipped]]:
+    rows: list[Row] = []
+    skipped: list[Skipped] = []
+    shown = csv.rsplit("/", 1)[-1]
+    try:
+        with tree.open(csv) as file:
+            file.readline()
+            for number, line in enumerate(file, start=2):
+                if not line.strip():
+                    continue
+                place = f"{shown}:{number}"
+                try:
+                    label, split, pixels = _parse(line, columns, labels)
+                except _RowError as fault:
+                    skipped.append(Skipped(place, str(fault)))
+                    continue
+                gray = Image.frombytes("L", (SIZE, SIZE), pixels)
+                item = Item(csv, place, label, split=split)
+                rows.append(Row(item, frame(gray, crop), fingerprint(gray)))
+    except READ_FAULTS as error:
+        raise FercoreError(
+            f"{tree.path}: {csv} breaks off ({error}); copy or download it again"
+        ) from error
+    return rows, skipped
+
+
+def _parse(
+    line: bytes, columns: Mapping[str, int], labels: Mapping[bytes, int]
+) -> tuple[int, str, bytes]:
+    """Label, split and pixels of a row; raises _RowError."""
+    cells = [cell.strip(b' "\r\n\t') for cell in line.split(b",")]
+    if len(cells) != max(columns.values()) + 1:
+        raise _RowError(f"{len(cells)} columns where the header has {max(columns.values()) + 1}")
+    label = labels.get(cells[columns["emotion"]])
+    if label is None:
+        raise _RowError(
+            f"label {_quote(cells[columns['emotion']])} is not one of 0 to {len(labels) - 1}"
+        )
+    split = "train"
+    if "usage" in columns:
+        usage = cells[columns["usage"]]
+        if usage not in _SPLITS:
+            raise _RowError(f"Usage {_quote(usage)} is none of {b', '.join(_SPLITS).decode()}")
+        split = _SPLITS[usage]
+    try:
+        pixels = bytes(map(_VALUES.__getitem__, cells[columns["pixels"]].split()))
+    except KeyError as error:
+        raise _RowError(
+            f"pixel {_quote(error.args[0])} is not a whole number from 0 to 255"
+        ) from None
+    if len(pixels) != SIZE * SIZE:
+        raise _RowError(f"{len(pixels):,} pixels where {SIZE * SIZE:,} are needed")
+    return label, split, pixels
+
+
+def _quote(text: bytes) -> str:
+    return repr(text[:40].decode(errors="replace"))
