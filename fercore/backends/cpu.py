@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import _fercore_cpu as kernels
+import _fercore_cpu as kernels  # type: ignore[import-not-found]
 import numpy as np
 
 from fercore.backends.interface import Augmentation, Backend, Epilogue
@@ -50,7 +50,9 @@ class CpuBackend(Backend):
 
     def write(self, buffer: Array, array: Array) -> None:
         if buffer.shape != array.shape:
-            raise ValueError(f"array must have the buffer's shape {buffer.shape}, not {array.shape}")
+            raise ValueError(
+                f"array must have the buffer's shape {buffer.shape}, not {array.shape}"
+            )
         buffer[...] = array
 
     def view(self, buffer: Array, offset: int, shape: Sequence[int], dtype: Any) -> Array:

@@ -1,0 +1,96 @@
+// Max-pooling and the gradients of the epilogues.
+
+#include <cstring>
+
+#include "kernels.hpp"
+#include "parallel.hpp"
+
+namespace fercore::FERCORE_LEVEL {
+
+void relu_gradient(Index size, const float* grad, const float* out, float* grad_before) {
+    for_blocks(size, elements_a_block, [&](Index begin, Index end) {
+#pragma omp simd
+        for (Index i = begin; i < end; ++i) {
+            const float value = grad[i];  // read in any case, so that the loop has no branch
+            grad_before[i] = out[i] > 0 ? value : 0.0F;
+        }
+    });
+}
+
+void relu_pool_gradient(const Pool2d& s, const float* grad, const float* out,
+                        const std::uint8_t* argmax, float* grad_before) {
+    const Index line = s.w * s.c;
+    // A block is a pair of rows, or the odd last row, which no window reaches.
+    for_blocks(s.n * ceil_div(s.h, 2), 4, [&](Index begin, Index end) {
+        for (Index pair = begin; pair < end; ++pair) {
+            const Index image = pair / ceil_div(s.h, 2), row = pair % ceil_div(s.h, 2);
+            float* rows = grad_before + (image * s.h + 2 * row) * line;
+            if (row == s.p) {
+                std::memset(rows, 0, line * sizeof(float));
+                continue;
+            }
+            for (Index x = 0; x < s.q; ++x) {
+                const Index from = ((image * s.p + row) * s.q + x) * s.c;
+                float* to = rows + 2 * x * s.c;
+#pragma omp simd
+                for (Index c = 0; c < s.c; ++c) {
+                    const float given = grad[from + c];
+                    const float value = out[from + c] > 0 ? given : 0.0F;
+                    const std::int32_t where = argmax[from + c];
+                    to[c] = where == 0 ? value : 0.0F;
+                    to[s.c + c] = where == 1 ? value : 0.0F;
+                    to[line + c] = where == 2 ? value : 0.0F;
+                    to[line + s.c + c] = where == 3 ? value : 0.0F;
+                }
+            }
+            if (s.w % 2 == 1) {
+                std::memset(rows + line - s.c, 0, s.c * sizeof(float));
+                std::memset(rows + 2 * line - s.c, 0, s.c * sizeof(float));
+            }
+        }
+    });
+}
+
+void max_pool_forward(const Pool2d& s, const float* x, float* out, std::uint8_t* argmax) {
+    for_blocks(s.n * s.p, 1, [&](Index begin, Index end) {
+        for (Index i = begin * s.q; i < end * s.q; ++i) {
+            const Index image = i / (s.p * s.q), y = i / s.q % s.p, column = i % s.q;
+            const float* first = x + ((image * s.h + y * s.stride) * s.w + column * s.stride) * s.c;
+            for (Index c = 0; c < s.c; ++c) {
+                float largest = first[c];
+                std::uint8_t where = 0;
+                for (Index k = 1; k < s.window * s.window; ++k) {
+                    const float value = first[(k / s.window * s.w + k % s.window) * s.c + c];
+                    // The first NaN beats everything.
+                    if (!(value <= largest) && largest == largest) {
+                        largest = value;
+                        where = static_cast<std::uint8_t>(k);
+                    }
+                }
+                out[i * s.c + c] = largest;
+                if (argmax != nullptr) argmax[i * s.c + c] = where;
+            }
+        }
+    });
+}
+
+void max_pool_backward(const Pool2d& s, const float* grad, const std::uint8_t* argmax,
+                       float* grad_x) {
+    for_blocks(s.n, 1, [&](Index image, Index) {
+        float* to = grad_x + image * s.h * s.w * s.c;
+        std::memset(to, 0, s.h * s.w * s.c * sizeof(float));
+        for (Index y = 0; y < s.p; ++y) {
+            for (Index x = 0; x < s.q; ++x) {
+                const Index from = ((image * s.p + y) * s.q + x) * s.c;
+                float* first = to + (y * s.stride * s.w + x * s.stride) * s.c;
+                for (Index c = 0; c < s.c; ++c) {
+                    const Index k = argmax[from + c];
+                    if (k >= s.window * s.window) continue;  // not an entry of the window
+                    first[(k / s.window * s.w + k % s.window) * s.c + c] += grad[from + c];
+                }
+            }
+        }
+    });
+}
+
+}  // namespace fercore::FERCORE_LEVEL

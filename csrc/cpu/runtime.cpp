@@ -1,0 +1,58 @@
+#include "runtime.hpp"
+
+#include <omp.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+namespace fercore {
+namespace {
+
+constexpr std::size_t alignment = 64;  // a cache line, and the widest vector
+
+int read_threads() {
+    const char* text = std::getenv("FERCORE_THREADS");
+    if (text == nullptr || *text == '\0') return omp_get_max_threads();
+    char* end = nullptr;
+    const long count = std::strtol(text, &end, 10);
+    if (*end != '\0' || count < 1 || count > 1024) {
+        throw std::invalid_argument("FERCORE_THREADS must be a number from 1 to 1024, not \"" +
+                                    std::string(text) + '"');
+    }
+    return static_cast<int>(count);
+}
+
+struct Block {
+    void* data = nullptr;
+    std::size_t bytes = 0;
+
+    ~Block() { std::free(data); }
+};
+
+thread_local Block blocks[static_cast<std::size_t>(Slot::count)];
+
+}  // namespace
+
+int threads() {
+    static const int count = read_threads();
+    return count;
+}
+
+void* scratch_bytes(Slot slot, std::size_t bytes) {
+    Block& block = blocks[static_cast<std::size_t>(slot)];
+    if (block.bytes < bytes) {
+        const std::size_t size = (bytes + alignment - 1) / alignment * alignment;
+        std::free(block.data);
+        block.bytes = 0;
+        block.data = std::aligned_alloc(alignment, size);
+        if (block.data == nullptr) throw std::bad_alloc();
+        std::memset(block.data, 0, size);
+        block.bytes = size;
+    }
+    return block.data;
+}
+
+}  // namespace fercore
