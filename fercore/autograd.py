@@ -1,10 +1,10 @@
 """Reverse-mode differentiation that computes, and keeps, only what is wanted.
 
-A ``Tensor`` is *wanted* if it is a parameter that may move, or was computed from one. A ``Function``
-learns before its forward pass which of its inputs are wanted; it saves the buffers that their
-gradients need and no others, and a function without a wanted input leaves no trace at all. Freezing
-the lower layers of a network therefore removes their graph, their saved activations and their
-gradient kernels, rather than discarding results at the end.
+A ``Tensor`` is *wanted* if it is a parameter that may move, or was computed from one. A
+``Function`` learns before its forward pass which of its inputs are wanted; it saves the buffers
+that their gradients need and no others, and a function without a wanted input leaves no trace at
+all. Freezing the lower layers of a network therefore removes their graph, their saved activations
+and their gradient kernels, rather than discarding results at the end.
 
     x ── Conv2d ── Linear ── SoftmaxCrossEntropy ── loss        forward: left to right
            │          │
@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,15 @@ class Tensor:
     """A buffer in a computation: an input, a parameter (see ``nn.Parameter``) or a result.
 
     ``version`` counts in-place changes, so that ``backward`` can tell whether a buffer that it
-    saved is still what it was. Change a tensor's contents with ``overwrite``, or call ``changed``.
+    saved is still what it was; a tensor that is a view shares it with the one it views. Change a
+    tensor's contents with ``overwrite``, or call ``changed``.
     """
 
-    def __init__(self, backend: Backend, data: Buffer, creator: Function | None = None) -> None:
+    def __init__(self, backend: Backend, data: Buffer, *, view_of: Tensor | None = None) -> None:
         self.backend = backend
         self.data = data
-        self.creator = creator
-        self.version = 0
+        self.creator: Function | None = None
+        self.version: Version = Version() if view_of is None else view_of.version
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,7 +57,14 @@ class Tensor:
 
     def changed(self) -> None:
         """Record that the contents were modified in place."""
-        self.version += 1
+        self.version.number += 1
+
+
+@dataclass
+class Version:
+    """How often a buffer was changed in place."""
+
+    number: int = 0
 
 
 class Function:
@@ -63,7 +72,8 @@ class Function:
 
     A subclass keeps its settings in ``__init__``, and defines
 
-    * ``forward(*inputs: Tensor | None) -> Tensor``, which allocates with ``new`` and saves with ``save``;
+    * ``forward(*inputs: Tensor | None) -> Tensor``, which allocates with ``new`` and saves with
+      ``save``;
     * ``backward(grad) -> tuple``, one gradient buffer (or ``None``) an input, computing only those
       whose entry in ``self.wanted`` is true. A returned buffer belongs to the caller.
 
@@ -75,7 +85,7 @@ class Function:
     def __init__(self, layer: str = "") -> None:
         self.layer = layer or type(self).__name__
         self.wanted: tuple[bool, ...] = ()
-        self._saved: dict[str, tuple[Tensor, int]] | None = {}
+        self._saved: dict[str, tuple[Buffer, Version, int]] | None = {}
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
         self.backend = next(tensor for tensor in inputs if tensor is not None).backend
@@ -110,19 +120,20 @@ class Function:
         """Keep tensors for ``backward``; their contents must not change before it."""
         assert self._saved is not None
         for name, tensor in tensors.items():
-            self._saved[name] = (tensor, tensor.version)
+            # Not the tensor: an output holds its creator, and a cycle would outlive its last use.
+            self._saved[name] = (tensor.data, tensor.version, tensor.version.number)
 
     def saved(self, name: str) -> Buffer:
         """A saved buffer; an error if it was changed in place, or already used up."""
         if self._saved is None:
             raise RuntimeError("its saved buffers were released by an earlier backward pass")
-        tensor, version = self._saved[name]
-        if tensor.version != version:
+        buffer, version, number = self._saved[name]
+        if version.number != number:
             raise RuntimeError(
                 f"its saved {name!r} was changed in place after the forward pass "
-                f"(version {tensor.version}, saved at {version})"
+                f"(version {version.number}, saved at {number})"
             )
-        return tensor.data
+        return buffer
 
     def release(self) -> None:
         self._saved = None
@@ -174,7 +185,9 @@ def _run_backward(function: Function, grad: Buffer | None) -> tuple[Buffer | Non
     return results
 
 
-_INTERNAL = tuple(str(Path(__file__).parent / name) for name in ("autograd.py", "nn.py", "functions"))
+_INTERNAL = tuple(
+    str(Path(__file__).parent / name) for name in ("autograd.py", "nn.py", "functions")
+)
 
 
 def _caller() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,16 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                temporary.unlink()
         if isinstance(error, OSError):
             raise FercoreError(
                 f"{path}: cannot be written ({error.strerror}); free some space or choose "
@@ -47,11 +46,6 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise FercoreError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise FercoreError(f"{path}: is not valid JSON ({error}); delete it and run again") from error
-
-
-def _umask() -> int:
-    # The mask can only be read by setting it; mkstemp's 0600 would hide results from a team.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise FercoreError(
+            f"{path}: is not valid JSON ({error}); delete it and run again"
+        ) from error

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fercore.nn import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GradientMask:
     """What of a parameter may move; ``entries`` (bool or 0/1) is held only by partial masks."""
 

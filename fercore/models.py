@@ -1,8 +1,8 @@
 """The networks: two readings of the paper's "simplified VGG", and a small one.
 
 The paper gives 48x48 gray images, 19.2 M parameters and dropout 0.5 after the first two fully
-connected layers, but no layer table. ``svgg10`` and ``svgg5`` both fit that; ``tiny`` is ``svgg10`` at
-a quarter of its width. Each exists with batch normalisation too (``svgg10-bn``).
+connected layers, but no layer table. ``svgg10`` and ``svgg5`` both fit that; ``tiny`` is ``svgg10``
+at a quarter of its width. Each exists with batch normalisation too (``svgg10-bn``).
 """
 
 from __future__ import annotations
@@ -70,20 +70,18 @@ def build(
     seed: int = 0,
     *,
     backend: Backend | None = None,
-    dropout: float = 0.5,
 ) -> Model:
     """A freshly initialised network.
 
-    Weights are drawn from N(0, 2 / fan_in) (He et al., 2015), the classifier's from N(0, 1 / fan_in);
-    biases are 0. Each parameter has its own random stream, keyed by ``seed`` and its name, so that
-    two networks that share a layer start with the same one.
+    Weights are drawn from N(0, 2 / fan_in) (He et al., 2015), the classifier's from N(0, 1 /
+    fan_in); biases are 0. Each parameter has its own random stream, keyed by ``seed`` and its name,
+    so that two networks that share a layer start with the same one.
 
     Args:
         name: one of ``NAMES``.
         classes: outputs of the classifier.
         seed: 0 to 2**32 - 1.
         backend: where it lives; the CPU's by default.
-        dropout: rate after each hidden fully connected layer.
 
     Raises:
         FercoreError: there is no such network.
@@ -101,7 +99,9 @@ def build(
     for number, block in enumerate(architecture.blocks, start=1):
         for index in range(1, block.convolutions + 1):
             last = index == block.convolutions
-            layers += factory.convolution(f"conv{number}_{index}", channels, block, last, bool(normalised))
+            layers += factory.convolution(
+                f"conv{number}_{index}", channels, block, last, bool(normalised)
+            )
             channels = block.channels
             height = height + 2 * block.padding - block.kernel + 1
             width = width + 2 * block.padding - block.kernel + 1
@@ -110,7 +110,7 @@ def build(
     features = height * width * channels
     for number, hidden in enumerate(architecture.hidden, start=1):
         layers.append(factory.linear(f"fc{number}", features, hidden, "relu"))
-        layers.append(Dropout(f"dropout{number}", rate=dropout, number=number))
+        layers.append(Dropout(f"dropout{number}", number=number))
         features = hidden
     layers.append(factory.linear(f"fc{len(architecture.hidden) + 1}", features, classes, "none"))
     return Model(name, layers, INPUT_SHAPE, classes)

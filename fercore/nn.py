@@ -49,10 +49,11 @@ class Parameter(Tensor):
 
 @dataclass(frozen=True)
 class Context:
-    """What a forward pass needs beside its input: ``rng`` (uint32 ``[4]``) is used when ``training``."""
+    """What a forward pass needs beside its input; ``rng`` (uint32 ``[4]``) only in training."""
 
     training: bool = False
     rng: Buffer | None = None
+    dropout: float = 0.5
 
 
 class Layer:
@@ -78,7 +79,7 @@ class Layer:
 
 
 class Conv2d(Layer):
-    """Convolution with bias, then its epilogue; or without bias and epilogue, before a BatchNorm."""
+    """Convolution with bias and its epilogue; or with neither, before a BatchNorm."""
 
     kind = "conv"
 
@@ -206,16 +207,15 @@ class Dropout(Layer):
 
     kind = "dropout"
 
-    def __init__(self, name: str, *, rate: float, number: int) -> None:
+    def __init__(self, name: str, *, number: int) -> None:
         super().__init__(name)
-        self.rate = rate
         self.number = number
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        if not (context.training and x.wanted and self.rate > 0):
+        if not (context.training and x.wanted and context.dropout > 0):
             return x
         drop = functions.Dropout(
-            context.rng, rate=self.rate, number=self.number, layer=self.name
+            context.rng, rate=context.dropout, number=self.number, layer=self.name
         )
         return drop(x)
 
@@ -253,7 +253,9 @@ class Model:
 
     def state(self) -> dict[str, np.ndarray]:
         """Parameters and running statistics by name, copied to NumPy."""
-        return {name: tensor.backend.to_host(tensor.data) for name, tensor in self._tensors().items()}
+        return {
+            name: tensor.backend.to_host(tensor.data) for name, tensor in self._tensors().items()
+        }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Overwrite parameters and statistics.

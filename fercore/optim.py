@@ -112,7 +112,10 @@ class Optimizer:
         return {name: self.backend.to_host(buffer) for name, buffer in self.moments.items()}
 
     def load_state(self, state: Mapping[str, np.ndarray], steps: int) -> None:
-        """Continue from moments of the same parameters; KeyError or ValueError if they differ."""
+        """Continue from moments of the same parameters; ValueError if names or shapes differ."""
+        differing = state.keys() ^ self.moments.keys()
+        if differing:
+            raise ValueError(f"the optimizer's state differs in {min(differing)}")
         for name, buffer in self.moments.items():
             self.backend.write(buffer, state[name])
         self.steps = steps
@@ -143,8 +146,8 @@ class Plateau:
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, plateau: Plateau) -> float:
     """The rate of step ``step`` (from 0): a linear warm-up times the recipe's schedule.
 
-    cosine: ``(1 + cos(pi * t)) / 2`` over the steps after the warm-up (Loshchilov and Hutter, 2017);
-    step: times ``step_factor`` every ``step_every`` epochs; plateau: as observed so far.
+    cosine: ``(1 + cos(pi * t)) / 2`` over the steps after the warm-up (Loshchilov and Hutter,
+    2017); step: times ``step_factor`` every ``step_every`` epochs; plateau: as observed so far.
     """
     warmup = recipe.warmup_epochs * steps_per_epoch
     if step < warmup:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,12 +63,9 @@ class _Recorder:
         self._label = ""
         self.dtype = backend.dtype
         self.calls: list[Call] = []
-        self.allocations: list[Placeholder] = []
 
     def empty(self, shape: Sequence[int], dtype: Any = None) -> Placeholder:
-        placeholder = Placeholder(tuple(shape), np.dtype(self.dtype if dtype is None else dtype))
-        self.allocations.append(placeholder)
-        return placeholder
+        return Placeholder(tuple(shape), np.dtype(self.dtype if dtype is None else dtype))
 
     def view(self, buffer: Any, offset: int, shape: Sequence[int], dtype: Any) -> Any:
         if not isinstance(buffer, Placeholder):
@@ -85,10 +82,12 @@ class _Recorder:
         finally:
             self._label = outer
 
-    def __getattr__(self, method: str) -> Callable[..., None]:
+    def __getattr__(self, method: str) -> Any:
         if method in ("from_host", "to_host", "write"):
             raise RuntimeError(f"{method} cannot be part of a recorded step; do it outside")
-        getattr(self._backend, method)  # unknown methods fail here, as they would eagerly
+        attribute = getattr(self._backend, method)  # unknown ones fail here, as they would eagerly
+        if not callable(attribute):
+            return attribute
 
         def note(*args: Any, **kwargs: Any) -> None:
             self.calls.append(Call(self._label, method, args, kwargs))
@@ -96,7 +95,7 @@ class _Recorder:
         return note
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A recorded program with its buffers in place.
 
@@ -112,7 +111,7 @@ class Plan:
     outputs: tuple[Buffer, ...]
     arena_bytes: int
     requested_bytes: int
-    _bound: tuple[tuple[str, Callable[..., None], Call], ...] = field(repr=False)
+    _bound: tuple[tuple[str, Callable[..., None], Call], ...]
 
     def replay(self) -> None:
         """Make every call once."""
@@ -140,6 +139,8 @@ def record(backend: Backend, program: Callable[[Any], Sequence[Any]]) -> Plan:
     """
     recorder = _Recorder(backend)
     outputs = tuple(program(recorder))
+    if not recorder.calls:
+        raise ValueError("nothing was recorded: the program does not use the backend it is given")
     used = _lifetimes(recorder.calls, outputs)
     arena_bytes = _place(used)
     arena = backend.empty((arena_bytes,), "uint8")
@@ -196,12 +197,14 @@ def _lifetimes(calls: Sequence[Call], outputs: Sequence[Any]) -> list[Placeholde
             owner.last = index
             used[owner] = None
     for output in filter(_is_placeholder, outputs):
-        (output.owner or output).last = len(calls)
+        owner = output.owner or output
+        owner.last = len(calls)
+        used[owner] = None
     return list(used)
 
 
 def _place(allocations: Sequence[Placeholder]) -> int:
-    """Give each allocation an offset, large ones first, each as low as it fits; return the total."""
+    """Give each allocation an offset, large ones first, as low as it fits; return the total."""
     placed: list[Placeholder] = []
     for allocation in sorted(allocations, key=lambda a: -a.nbytes):
         offset = 0

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import _fercore_cpu as kernels  # type: ignore[import-not-found]
+import _fercore_cpu as kernels
 import numpy as np
 
 from fercore.backends.interface import Augmentation, Backend, Epilogue

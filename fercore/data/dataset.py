@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,19 +26,34 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Dataset:
-    """``N`` images with their labels and where they came from; row ``i`` of everything belongs together."""
+    """``N`` images, their labels and where they came from; row ``i`` of everything is one image.
+
+    Attributes:
+        name: how the study calls it.
+        format: how its files look: a key of ``fercore.data.FORMATS``.
+        images: uint8 ``[N, SIZE, SIZE]``.
+        labels: int32 ``[N]``, indices into CLASSES.
+        files: as shown to people: the path inside the dataset, or ``fer2013.csv:17`` for a line.
+        subjects: who is shown; "" where the set does not say.
+        groups: sequence or take, whose frames are near-copies; "" where there is none.
+        splits: one of SPLITS where the set has an official split, else "".
+        sha256: of the decoded pixels, before cropping and resizing.
+        skipped: entries that could not be used.
+        notes: a sentence for each choice the loader made that a reader should know.
+        synthetic: whether a program drew the images.
+    """
 
     name: str
     format: str
-    images: np.ndarray  # uint8 [N, SIZE, SIZE]
-    labels: np.ndarray  # int32 [N], indices into CLASSES
-    files: tuple[str, ...]  # as shown to people: path inside the dataset, or "fer2013.csv:17" for a csv row (line number)
-    subjects: tuple[str, ...]  # who is shown; "" where the set does not say
-    groups: tuple[str, ...]  # sequence or take, whose frames are near-copies; "" where there is none
-    splits: tuple[str, ...]  # one of SPLITS where the set has an official split, else ""
-    sha256: tuple[str, ...]  # of the decoded pixels, before cropping and resizing
+    images: np.ndarray
+    labels: np.ndarray
+    files: tuple[str, ...]
+    subjects: tuple[str, ...]
+    groups: tuple[str, ...]
+    splits: tuple[str, ...]
+    sha256: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
-    notes: tuple[str, ...] = field(default=())  # one sentence each: choices the loader made that a reader should know
+    notes: tuple[str, ...] = ()
     synthetic: bool = False
 
     def __len__(self) -> int:

@@ -35,11 +35,13 @@ class BatchNorm(Function):
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = self.new(x.shape)
         mean, inverse_std = self.new(weight.shape), self.new(weight.shape)
+        running_mean, running_variance = self.running
         self.backend.batch_norm_forward(
             x.data,
             weight.data,
             bias.data,
-            *(statistic.data for statistic in self.running),
+            running_mean.data,
+            running_variance.data,
             self.moving,
             out.data,
             mean.data,
@@ -50,7 +52,6 @@ class BatchNorm(Function):
         if self.moving is not None:
             for statistic in self.running:
                 statistic.changed()
-        want_x, want_weight, _ = self.wanted
         self.shapes = x.shape, weight.shape
         if any(self.wanted):
             self.save(weight=weight, mean=mean, inverse_std=inverse_std)

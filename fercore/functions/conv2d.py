@@ -7,8 +7,9 @@ from fercore.backends.interface import Buffer, Epilogue
 
 
 class Conv2d(Function):
-    """``epilogue(x * weight + bias)``: ``x [N, H, W, C]``, ``weight [O, KH, KW, C]``, ``bias [O]`` or None.
+    """``epilogue(x * weight + bias)``.
 
+    ``x [N, H, W, C]``, ``weight [O, KH, KW, C]``, ``bias [O]`` or None.
     Raises ValueError when the shapes do not fit, or the image is smaller than the kernel.
     """
 
@@ -33,7 +34,7 @@ class Conv2d(Function):
             **self.geometry,
             epilogue=self.epilogue,
         )
-        want_x, want_weight, want_bias = self.wanted
+        want_x, want_weight, _ = self.wanted
         self.shapes = x.shape, weight.shape, before
         if want_x:
             self.save(weight=weight)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fercore.autograd import Function, Tensor
 from fercore.backends.interface import Buffer
 
@@ -15,7 +17,7 @@ class Dropout(Function):
     def __init__(self, rng: Buffer, *, rate: float, number: int, layer: str = "") -> None:
         super().__init__(layer)
         self.rng = rng
-        self.settings = {"rate": rate, "layer": number}
+        self.settings: dict[str, Any] = {"rate": rate, "layer": number}
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.new(x.shape)

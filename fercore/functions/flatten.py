@@ -14,7 +14,8 @@ class Flatten(Function):
     def forward(self, x: Tensor) -> Tensor:
         self.shape = x.shape
         shape = (x.shape[0], math.prod(x.shape[1:]))
-        return Tensor(self.backend, self.backend.view(x.data, 0, shape, x.data.dtype))
+        view = self.backend.view(x.data, 0, shape, x.data.dtype)
+        return Tensor(self.backend, view, view_of=x)
 
     def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
         return (self.backend.view(grad, 0, self.shape, grad.dtype),)

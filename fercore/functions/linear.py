@@ -28,7 +28,7 @@ class Linear(Function):
             out.data,
             epilogue=self.epilogue,
         )
-        want_x, want_weight, want_bias = self.wanted
+        want_x, want_weight, _ = self.wanted
         self.shapes = x.shape, weight.shape
         if want_x:
             self.save(weight=weight)

@@ -8,8 +8,9 @@ from fercore.functions.conv2d import pool_shape
 
 
 class MaxPool(Function):
-    """The largest entry of each ``window x window`` patch of ``x [N, H, W, C]``; odd rests are dropped.
+    """The largest entry of each ``window x window`` patch of ``x [N, H, W, C]``.
 
+    Rows and columns that do not fill a window are dropped.
     Raises ValueError when the window is larger than the map.
     """
 

@@ -1,0 +1,1 @@
+"""Benchmarks: each compares with a real opponent, in the same run."""

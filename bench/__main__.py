@@ -1,0 +1,28 @@
+"""``python -m bench BENCHMARK``: each module here is one; ``--help`` tells its options."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+BENCHMARKS = {
+    "step": "images per second of a whole training step, against PyTorch",
+    "accuracy": "the same network and recipe trained by PyTorch",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    lines = "; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items())
+    parser.add_argument("benchmark", choices=BENCHMARKS, help=lines)
+    name = parser.parse_args(sys.argv[1:2]).benchmark
+    module = importlib.import_module(f"bench.{name}")  # an opponent's package is needed only here
+    own = argparse.ArgumentParser(prog=f"python -m bench {name}", description=module.__doc__)
+    module.add_arguments(own)
+    arguments = own.parse_args(sys.argv[2:])
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()

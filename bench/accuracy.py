@@ -1,0 +1,155 @@
+"""The same network and recipe trained by PyTorch: does ours learn as well?
+
+Splits, batches, augmentation, initial weights and learning rates are fercore's; forward, backward,
+dropout and update are PyTorch's. The best epoch is chosen on validation, as in ``fit``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.torch_step import build
+from fercore import backends, models
+from fercore.backends.interface import Augmentation, Backend
+from fercore.config import Recipe, with_settings
+from fercore.data import load, parse_spec
+from fercore.data.dataset import Dataset
+from fercore.data.splits import split
+from fercore.functions import augment
+from fercore.optim import Plateau, learning_rate
+from fercore.training import permutation
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="NAME=PATH")
+    parser.add_argument("--model", default="tiny", choices=models.NAMES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--recipe", default="{}", help="settings that differ, as JSON: '{\"epochs\": 20}'"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    recipe = with_settings(Recipe(), json.loads(arguments.recipe), "--recipe")
+    dataset = load(parse_spec(arguments.data))
+    parts = split(dataset, "paper", arguments.seed)
+    training, validation, test = (
+        dataset.select(rows) for rows in (parts.train, parts.validation, parts.test)
+    )
+    backend = backends.get("cpu")
+    model = build(arguments.model)
+    copy_weights(models.build(arguments.model, seed=arguments.seed, backend=backend).state(), model)
+    optimizer = _sgd(model, recipe)
+    best = (-1.0, -math.inf, 0.0, 0)
+    for epoch in range(1, recipe.epochs + 1):
+        started = time.monotonic()
+        loss = train_epoch(model, optimizer, training, recipe, backend, arguments.seed, epoch)
+        accuracy, validation_loss = evaluate(model, validation, backend)
+        print(
+            f"epoch {epoch}: loss {loss:.4f}, validation {accuracy:.4f}, "
+            f"{time.monotonic() - started:.1f} s",
+            flush=True,
+        )
+        if (accuracy, -validation_loss) > best[:2]:
+            test_accuracy, _ = evaluate(model, test, backend)
+            best = accuracy, -validation_loss, test_accuracy, epoch
+    print(
+        f"PyTorch {arguments.model}: best epoch {best[3]}, validation {best[0]:.4f} "
+        f"(n = {len(validation)}), test {best[2]:.4f} (n = {len(test)})"
+    )
+
+
+def copy_weights(state: dict[str, np.ndarray], model: nn.Sequential) -> None:
+    """Our initial weights in PyTorch's order: NHWC kernels and ``fc1`` columns permuted to NCHW."""
+    weights = [array for name, array in state.items() if name.endswith("weight")]
+    layers = [layer for layer in model if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d)]
+    channels = 1
+    with torch.no_grad():
+        for layer, weight in zip(layers, weights, strict=True):
+            value = torch.from_numpy(np.ascontiguousarray(weight))
+            if value.ndim == 4:
+                value = value.permute(0, 3, 1, 2)
+                channels = len(value)
+            elif value.ndim == 2 and channels:
+                value = value.reshape(len(value), -1, channels).permute(0, 2, 1).flatten(1)
+                channels = 0  # only the first fully connected layer sees maps
+            layer.weight.copy_(value)
+            if layer.bias is not None:
+                layer.bias.zero_()
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    training: Dataset,
+    recipe: Recipe,
+    backend: Backend,
+    seed: int,
+    epoch: int,
+) -> float:
+    """One pass in fercore's order and augmentation; the mean loss."""
+    model.train()
+    augmentation = Augmentation(
+        recipe.flip, recipe.shift, recipe.rotation, recipe.scale, recipe.cutout
+    )
+    order = permutation(len(training), seed, 0, epoch)
+    steps = recipe.steps_per_epoch(len(training))
+    total = 0.0
+    for number in range(steps):
+        rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
+        step = (epoch - 1) * steps + number
+        x, y = _batch(training, rows, backend, augmentation, (seed, 0, epoch, step))
+        rate = learning_rate(recipe, step, steps, Plateau(1.0, 1))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = nn.functional.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(rows)
+    return total / len(training)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, dataset: Dataset, backend: Backend) -> tuple[float, float]:
+    """Accuracy and mean loss."""
+    model.eval()
+    correct = loss = 0.0
+    for start in range(0, len(dataset), 256):
+        rows = np.arange(start, min(start + 256, len(dataset)))
+        x, y = _batch(dataset, rows, backend, Augmentation(), (0, 0, 0, 0))
+        logits = model(x)
+        correct += (logits.argmax(dim=1) == y).sum().item()
+        loss += nn.functional.cross_entropy(logits, y, reduction="sum").item()
+    return correct / len(dataset), loss / len(dataset)
+
+
+def _sgd(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer != "sgd":
+        raise SystemExit("accuracy: only recipes with sgd are compared")
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}]
+    return torch.optim.SGD(groups, lr=0.1, momentum=recipe.momentum, nesterov=recipe.nesterov)
+
+
+def _batch(
+    dataset: Dataset,
+    rows: np.ndarray,
+    backend: Backend,
+    augmentation: Augmentation,
+    counters: tuple[int, int, int, int],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    indices = rows.astype(np.int32)
+    rng = np.array(counters, dtype=np.uint32)
+    x, y = augment(backend, dataset.images, dataset.labels, indices, rng, augmentation)
+    images = torch.from_numpy(x.data).permute(0, 3, 1, 2)
+    return images, torch.from_numpy(y.data).long()

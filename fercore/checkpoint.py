@@ -1,0 +1,109 @@
+"""Networks and training states as safetensors files: plain numbers, nothing is unpickled.
+
+A *model file* (``best.safetensors``) holds parameters and running statistics by name, in NHWC
+layout (``[out, kh, kw, in]``; ``fc1``'s columns in ``h, w, c`` order), and says in its metadata
+which network it is. A *state file* (``last.safetensors``) holds the same under ``model.``, the
+optimizer's moments under ``optimizer.``, and everything else that training needs to continue in its
+metadata, so that one atomic write replaces the whole state.
+
+Metadata is one JSON object under the single key ``fercore``: the library writes several keys in an
+arbitrary order, and equal states must be equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fercore import models
+from fercore.backends.interface import Backend
+from fercore.data.dataset import CLASSES
+from fercore.errors import FercoreError
+from fercore.files import write_atomically
+from fercore.nn import Model
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The contents of a safetensors file."""
+
+    path: Path
+    tensors: dict[str, np.ndarray]
+    metadata: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """The tensors under ``prefix``, without it."""
+        return {
+            name.removeprefix(prefix): array
+            for name, array in self.tensors.items()
+            if name.startswith(prefix)
+        }
+
+
+def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    """Write a safetensors file atomically; equal contents give equal bytes.
+
+    Args:
+        path: the file to replace.
+        tensors: C-contiguous arrays by name.
+        metadata: plain values, kept as JSON.
+    """
+    from safetensors.numpy import save
+
+    write_atomically(path, save(dict(tensors), {"fercore": json.dumps(metadata, sort_keys=True)}))
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a file of fercore's; FercoreError when it is missing, damaged or another program's."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = (file.metadata() or {}).get("fercore")
+    except OSError as error:
+        raise FercoreError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except SafetensorError as error:
+        raise FercoreError(
+            f"{path}: is damaged or not a safetensors file ({error}); restore it, or delete it "
+            "and train again"
+        ) from error
+    if metadata is None:
+        raise FercoreError(f"{path}: was not written by fercore (its metadata has no such entry)")
+    return Checkpoint(path, tensors, json.loads(metadata))
+
+
+def save_model(path: Path, model: Model, facts: Mapping[str, Any] = {}) -> None:
+    """Write a model file; ``facts`` are added to its metadata."""
+    write(path, model.state(), {**describe(model), **facts})
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """The metadata by which ``load_model`` builds the same network again."""
+    return {"model": model.name, "layout": "NHWC", "classes": CLASSES[: model.classes]}
+
+
+def load_model(path: Path, backend: Backend) -> Model:
+    """The network in a model file, on ``backend``.
+
+    Raises FercoreError when the file is damaged, was not written by fercore, or does not hold
+    exactly its network's tensors, all finite.
+    """
+    checkpoint = read(path)
+    facts = checkpoint.metadata
+    model = models.build(facts["model"], classes=len(facts["classes"]), backend=backend)
+    load_weights(model, checkpoint)
+    return model
+
+
+def load_weights(model: Model, checkpoint: Checkpoint, prefix: str = "") -> None:
+    """Overwrite ``model`` by the checkpoint's tensors under ``prefix``; errors name the file."""
+    try:
+        model.load_state(checkpoint.part(prefix))
+    except FercoreError as error:
+        raise FercoreError(f"{checkpoint.path}: {error}") from error

@@ -1,0 +1,282 @@
+"""``fercore-train``: what can be said on the command line, and what happens when something fails.
+
+Only the parser lives here; the commands are in ``fercore.commands``, which is imported once the
+arguments are known, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import fercore
+from fercore.errors import FercoreError
+
+DATASET_HELP = "NAME=PATH, where NAME is a format, or NAME=FORMAT:PATH"
+
+TOP = """\
+What does a network forget when it is adapted to a new dataset?
+
+fercore-train trains a network on a source dataset of faces, adapts it to target datasets by several
+strategies, and measures what it then still knows about the source.
+"""
+TOP_EXAMPLES = """\
+examples:
+  fercore-train protocol
+        the whole study on drawn faces, in minutes
+  fercore-train protocol --source fer2013=fer2013.zip --target jaffe=JAFFE ckplus=ck48.zip
+        the same on real ones
+  fercore-train predict fercore-run/runs/BL/best.safetensors face.jpg
+
+datasets are given as NAME=PATH, where NAME is one of the formats fer2013, jaffe, tfeid, mug, ckplus
+and folder; or as NAME=FORMAT:PATH under a name of your own. PATH is a folder, csv or zip file.
+"""
+PROTOCOL_EXAMPLES = """\
+examples:
+  fercore-train protocol
+  fercore-train protocol --source fer2013=fer2013.zip --target jaffe=JAFFE --model tiny --epochs 20
+  fercore-train protocol study.toml --seeds 5 --out five-seeds
+  fercore-train protocol --out five-seeds --resume
+  fercore-train protocol --print-config > study.toml
+
+without data, faces are drawn; everything that comes out then says so. Ctrl-C loses at most the
+current epoch.
+"""
+FIT_EXAMPLES = """\
+examples:
+  fercore-train fit fer2013=fer2013.zip --model tiny --out fer
+  fercore-train evaluate fer/best.safetensors ckplus=ck48.zip
+"""
+EVALUATE_EXAMPLES = """\
+example:
+  fercore-train evaluate fercore-run/runs/BL/best.safetensors jaffe=JAFFE
+
+the split is drawn as in training: give the --splits and --seed that the network was trained with,
+or --part all for a dataset that it has never seen.
+"""
+PREDICT_EXAMPLES = """\
+examples:
+  fercore-train predict fer/best.safetensors face.jpg portraits/
+  fercore-train predict fer/best.safetensors --crop 0.2,0.1,0.8,0.9 --json portraits.zip
+
+no face is looked for: the whole image is used, or the part given by --crop. Faces should fill it as
+they do in FER2013 (eyes at 37 % of the height, 37 % of the width apart).
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake as one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        from fercore.validation import did_you_mean
+
+        choice = re.search(
+            r"(?:argument (\S+): )?invalid choice: '(.*)' \(choose from (.*)\)", message
+        )
+        if choice:
+            names = re.findall(r"[\w-]+", choice[3])
+            message = f"there is no {choice[1] or 'choice'} {choice[2]!r}; "
+            message += did_you_mean(choice[2], names)
+        raise FercoreError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> Parser:
+    """The parser of every subcommand; the parsed value's ``command`` is its name."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog="fercore-train", description=TOP, epilog=TOP_EXAMPLES, formatter_class=layout
+    )
+    parser.add_argument("--version", action="version", version=f"fercore {fercore.__version__}")
+    common = Parser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+
+    def command(name: str, text: str, epilog: str = "") -> Parser:
+        made: Parser = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=epilog,
+            formatter_class=layout,
+            parents=[common],
+            allow_abbrev=False,
+        )
+        return made
+
+    _protocol(
+        command("protocol", "carry out a study and print the paper's table", PROTOCOL_EXAMPLES)
+    )
+    _fit(command("fit", "train one network on one dataset", FIT_EXAMPLES))
+    _evaluate(command("evaluate", "test a network on a dataset", EVALUATE_EXAMPLES))
+    _predict(command("predict", "class probabilities for image files", PREDICT_EXAMPLES))
+    _inspect(command("inspect", "what is in a dataset: counts, faults, duplicates, examples"))
+    _synth(command("synth", "draw synthetic faces in the formats of the real datasets"))
+    _report(command("report", "print the table of a run directory again"))
+    command("devices", "the backends, and whether they can run here")
+    return parser
+
+
+def _protocol(parser: Parser) -> None:
+    parser.add_argument("config", nargs="?", metavar="CONFIG.toml", help="settings; flags override")
+    data = parser.add_argument_group("data")
+    data.add_argument("--source", metavar="NAME=PATH", help="the dataset whose memory is tested")
+    data.add_argument(
+        "--target",
+        dest="targets",
+        nargs="+",
+        action="extend",
+        metavar="NAME=PATH",
+        help="datasets to adapt to; may be repeated",
+    )
+    data.add_argument(
+        "--amounts", metavar="50,100", help="percent of a target's training images (50,100)"
+    )
+    study = parser.add_argument_group("study")
+    study.add_argument(
+        "--strategies", metavar="BL,FC,...", help="columns of the table (BL,FC,FC+CL,RE,FU,TO)"
+    )
+    study.add_argument("--seeds", type=int, metavar="K", help="repetitions (1)")
+    study.add_argument(
+        "--finetune-epochs", type=int, metavar="N", help="epochs of runs that start from another"
+    )
+    _add_training(parser, "fercore-run")
+    parser.add_argument("--dry-run", action="store_true", help="show the runs and their time only")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the settings as TOML and do nothing"
+    )
+
+
+def _fit(parser: Parser) -> None:
+    parser.add_argument("source", metavar="NAME=PATH", help="the dataset to train on")
+    _add_training(parser, "fercore-model")
+
+
+def _add_training(parser: Parser, out: str) -> None:
+    training = parser.add_argument_group("training")
+    training.add_argument("--model", help="svgg10 (default), svgg5, tiny; each also with -bn")
+    training.add_argument("--epochs", type=int, metavar="N", help="epochs from random weights")
+    training.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        metavar="KEY=VALUE",
+        help="any other setting, such as recipe.learning_rate=0.01",
+    )
+    training.add_argument("--splits", metavar="RULE", help="paper (default), strict, or a folder")
+    training.add_argument("--seed", type=int, metavar="N", help="of everything random (0)")
+    training.add_argument("--device", help="auto (default), or one that 'devices' lists")
+    training.add_argument("--precision", help="fp32")
+    folder = parser.add_argument_group("run directory")
+    folder.add_argument("--out", metavar="DIR", help=f"where to write ({out})")
+    folder.add_argument("--resume", action="store_true", help="continue what is in --out")
+    folder.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="continue although settings, images or the machine have changed",
+    )
+
+
+def _evaluate(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL.safetensors", help="a best.safetensors")
+    parser.add_argument("dataset", metavar="NAME=PATH", help=DATASET_HELP)
+    parser.add_argument(
+        "--part", choices=("train", "validation", "test", "all"), default="test", help="(test)"
+    )
+    parser.add_argument("--splits", default="paper", metavar="RULE", help="(paper)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the split (0)")
+    parser.add_argument("--device", default="auto", help="(auto)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _predict(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL.safetensors", help="a best.safetensors")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="images; or folders, zip files")
+    parser.add_argument(
+        "--crop", metavar="L,T,R,B", help="the face's box as fractions of the image (the whole)"
+    )
+    parser.add_argument("--device", default="auto", help="(auto)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _inspect(parser: Parser) -> None:
+    parser.add_argument("dataset", metavar="NAME=PATH", help=DATASET_HELP)
+    parser.add_argument("--splits", default="paper", metavar="RULE", help="(paper)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the split (0)")
+    parser.add_argument("--sheet", metavar="FILE.png", help="write a sheet of example images")
+
+
+def _synth(parser: Parser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="where to write")
+    parser.add_argument("--only", metavar="FORMAT", help="one dataset, as DIR itself")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
+    parser.add_argument("--scale", type=float, default=1.0, help="times as many images (1)")
+
+
+def _report(parser: Parser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="a run directory")
+    parser.add_argument(
+        "--format", choices=("text", "markdown", "latex", "csv"), default="text", help="(text)"
+    )
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The parsed command line; FercoreError for a wrong one."""
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise FercoreError(_unknown(unknown[0], options.command, parser))
+    return options
+
+
+def _unknown(argument: str, command: str, parser: Parser) -> str:
+    from fercore.validation import did_you_mean
+
+    commands = next(
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    known = re.findall(r"--[\w-]+", commands.choices[command].format_usage())
+    hint = did_you_mean(argument, known) if argument.startswith("-") else "remove it"
+    return f"{command} does not know {argument!r}; {hint} (see fercore-train {command} --help)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status: 0, 2 for bad input, 130 when interrupted, 1 for a bug."""
+    debug = "--debug" in (sys.argv[1:] if argv is None else argv)
+    options = argparse.Namespace()
+    try:
+        options = parse(argv)
+        from fercore import commands
+
+        commands.run(options)
+        sys.stdout.flush()
+    except FercoreError as error:
+        if debug:
+            raise
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        mend = "; to continue, give the same command with --resume" if "resume" in options else ""
+        print(f"\nfercore-train: interrupted{mend}", file=sys.stderr, flush=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as if SIGPIPE had ended it: whoever read the output has gone
+    except MemoryError:
+        if debug:
+            raise
+        return _fail("not enough memory; choose a smaller model, batch_size or dataset", 2)
+    except Exception as error:
+        if debug:
+            raise
+        text = f"{type(error).__name__}: {error}"
+        return _fail(f"unexpected {text}; this is a fault of fercore: see --debug", 1)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    print(f"fercore-train: error: {line}", file=sys.stderr, flush=True)
+    return status

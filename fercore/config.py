@@ -1,0 +1,377 @@
+"""A study as one validated value: read from TOML and flags.
+
+``read_study`` merges three layers, later ones winning: defaults, a config file, flags. The result
+is frozen and can be written back (``config_text``) without loss.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fercore.data import FORMATS, parse_spec
+from fercore.data.splits import RULES
+from fercore.errors import FercoreError
+from fercore.freeze import STRATEGIES, Strategy
+from fercore.validation import decode, did_you_mean
+
+Table = Mapping[str, Any]
+
+Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Percent = Annotated[int, Meta(ge=1, le=100)]
+Size = Annotated[float, Meta(ge=0.0)]
+Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a network is trained: optimizer, schedule, loss and augmentation.
+
+    The paper publishes none of them: the defaults are our own. ``config_text`` shows the lines
+    below as comments.
+
+    Attributes:
+        epochs: passes over the training images
+        min_steps: runs on a target alone train for more epochs, until this many updates
+        batch_size: images in one update
+        optimizer: sgd, adam or adamw
+        learning_rate: after the warm-up
+        momentum: of sgd
+        nesterov: Nesterov's momentum, for sgd
+        weight_decay: L2 penalty on the weights; decoupled in adamw
+        schedule: constant, step, cosine (down to 0) or plateau (of the validation accuracy)
+        warmup_epochs: the rate rises linearly from 0 this long
+        step_every: epochs between two drops of step
+        step_factor: step and plateau multiply the rate by it
+        plateau_patience: epochs without gain that plateau waits
+        clip_norm: largest norm of all gradients together; 0: not clipped
+        label_smoothing: share of the target spread over all classes
+        class_weights: none, or balanced (rare classes count for more)
+        dropout: share of the hidden fully connected layers' outputs that is dropped
+        early_stopping: stop after this many epochs without a better validation accuracy; 0: never
+        sampling: for fused sets: union, or balanced (the smaller one is repeated)
+        flip: probability of a mirror image
+        shift: largest shift, pixels of 48
+        rotation: largest rotation, degrees
+        scale: largest zoom in or out, as a share
+        cutout: side of a square set to gray, pixels of 48; 0: none
+    """
+
+    epochs: Positive = 60
+    min_steps: Count = 600
+    batch_size: Positive = 64
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: Annotated[float, Meta(gt=0.0)] = 0.02
+    momentum: Share = 0.9
+    nesterov: bool = True
+    weight_decay: Size = 5e-4
+    schedule: Literal["constant", "step", "cosine", "plateau"] = "cosine"
+    warmup_epochs: Count = 1
+    step_every: Positive = 20
+    step_factor: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.1
+    plateau_patience: Positive = 5
+    clip_norm: Size = 0.0
+    label_smoothing: Share = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    dropout: Share = 0.5
+    early_stopping: Count = 0
+    sampling: Literal["union", "balanced"] = "union"
+    flip: Probability = 0.5
+    shift: Annotated[float, Meta(ge=0.0, le=24.0)] = 3.0
+    rotation: Annotated[float, Meta(ge=0.0, le=180.0)] = 10.0
+    scale: Share = 0.1
+    cutout: Annotated[int, Meta(ge=0, le=48)] = 0
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Updates in one pass over ``images`` training images; the last batch may be smaller."""
+        return math.ceil(images / self.batch_size)
+
+    def for_images(self, images: int) -> Recipe:
+        """The same recipe with ``epochs`` raised until ``images`` give ``min_steps`` updates."""
+        needed = math.ceil(self.min_steps / self.steps_per_epoch(images))
+        return msgspec.structs.replace(self, epochs=max(self.epochs, needed))
+
+
+FINETUNE: Table = {"epochs": 30, "min_steps": 300, "learning_rate": 0.002, "warmup_epochs": 0}
+"""What fine-tuning (a run that starts from another one) changes in the study's recipe."""
+
+SYNTHETIC: Table = {
+    "epochs": 10,
+    "min_steps": 200,
+    "batch_size": 32,
+    "dropout": 0.1,
+    "shift": 2.0,
+    "rotation": 5.0,
+    "scale": 0.05,
+}
+"""What studies on drawn faces change: those are easy, and the job must end in minutes."""
+
+SYNTHETIC_FINETUNE: Table = {"epochs": 8, "min_steps": 100}
+
+
+class StudyDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a dataset of a study lies and how it is read.
+
+    Attributes:
+        name: how tables and run ids call it
+        format: what its files look like
+        path: folder, csv or zip file
+        crop: left, top, right, bottom as fractions of the image; without it, the format's own
+        options: further settings of the format's loader
+    """
+
+    name: str
+    format: str
+    path: str
+    crop: tuple[float, float, float, float] | None = None
+    options: Mapping[str, Any] = {}
+
+
+class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that decides a study's results, and where they are written.
+
+    Attributes:
+        source: the dataset whose memory is tested; without it, faces are drawn
+        targets: the datasets to adapt to
+        strategies: the columns of the table
+        amounts: percent of a target's training images
+        splits: paper, strict, or a folder of manifests <dataset>.csv
+        model: svgg10, svgg5 or tiny, each also with -bn
+        device: auto, or one that "fercore-train devices" lists
+        precision: fp32
+        seed: of splits, first weights, order, dropout and augmentation
+        seeds: repetitions, with seed, seed + 1, ...
+        out: the run directory
+        recipe: training from random weights
+        finetune: training from another run's weights
+        strategy: strategies of your own
+    """
+
+    source: StudyDataset | None = None
+    targets: tuple[StudyDataset, ...] = ()
+    strategies: Annotated[tuple[str, ...], Meta(min_length=1)] = tuple(STRATEGIES)
+    amounts: Annotated[tuple[Percent, ...], Meta(min_length=1)] = (50, 100)
+    splits: str = "paper"
+    model: str = "svgg10"
+    device: str = "auto"
+    precision: Literal["fp32"] = "fp32"
+    seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    seeds: Annotated[int, Meta(ge=1, le=1000)] = 1
+    out: str = "fercore-run"
+    recipe: Recipe = Recipe()
+    finetune: Recipe = msgspec.structs.replace(Recipe(), **FINETUNE)
+    strategy: tuple[Strategy, ...] = ()
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the study draws its own faces, because it was given no data."""
+        return self.source is None
+
+    def strategy_named(self, name: str) -> Strategy:
+        """The user's or the built-in strategy of that name."""
+        return _known_strategies(self.strategy)[name]
+
+    def recipe_of(self, strategy: Strategy) -> Recipe:
+        """The strategy's own settings over those of its kind (from scratch, or fine-tuning)."""
+        base = self.recipe if strategy.starts_from == "random" else self.finetune
+        return with_settings(base, strategy.recipe, f"strategy {strategy.name} [recipe]")
+
+
+def with_settings(recipe: Recipe, settings: Table, where: str) -> Recipe:
+    """``recipe`` with some settings replaced; FercoreError for a wrong one."""
+    return decode({**msgspec.structs.asdict(recipe), **settings}, Recipe, where)
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+def read_study(config: Path | None = None, flags: Table | None = None) -> Study:
+    """The study of a config file (if any) with ``flags`` over it.
+
+    Args:
+        config: a TOML file; relative data paths in it start at its folder.
+        flags: settings as in the file, for those given on the command line: ``source`` and
+            ``targets`` as ``"NAME=PATH"`` or ``"NAME=FORMAT:PATH"``, ``recipe`` and ``finetune``
+            as tables, the others as values; ``epochs`` is the recipe's.
+
+    Raises:
+        FercoreError: the file cannot be read, or a setting is unknown, of a wrong type, out of
+            range, or contradicts another.
+    """
+    where = str(config) if config else "command line"
+    table = _read_toml(config) if config else {}
+    _check_shapes(table, where)
+    _check_shapes(flags or {}, "command line")
+    if config:
+        table = _absolute(table, config.parent.resolve())
+    return study_from(_merge(table, flags or {}), where)
+
+
+def study_from(table: Table, where: str = "study") -> Study:
+    """A checked Study from plain values; what is missing takes its default."""
+    table = _absolute(table, Path.cwd())
+    synthetic = not table.get("source") and not table.get("targets")
+    if "source" in table:
+        table["source"] = _dataset(table["source"], f"{where} [source]")
+    table["targets"] = [
+        _dataset(target, f"{where} [[targets]]") for target in table.get("targets", ())
+    ]
+    table["strategy"] = own = [
+        decode(entry, Strategy, f"{where} [[strategy]]") for entry in table.get("strategy", ())
+    ]
+    table.setdefault("strategies", [*STRATEGIES, *(strategy.name for strategy in own)])
+    table.setdefault("model", "tiny-bn" if synthetic else "svgg10")
+    table["recipe"], table["finetune"] = _recipes(table, synthetic, where)
+    study = decode(table, Study, where)
+    _check(study, where)
+    return study
+
+
+def _recipes(table: Table, synthetic: bool, where: str) -> tuple[Recipe, Recipe]:
+    """The recipe, and the one of fine-tuning, which inherits what it does not set itself."""
+    first, then = (SYNTHETIC, {**FINETUNE, **SYNTHETIC_FINETUNE}) if synthetic else ({}, FINETUNE)
+    settings = table.get("recipe", {})
+    recipe = with_settings(Recipe(), {**first, **settings}, f"{where} [recipe]")
+    finetune = with_settings(recipe, {**then, **table.get("finetune", {})}, f"{where} [finetune]")
+    return recipe, finetune
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FercoreError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FercoreError(f"{path}: is not valid TOML ({error})") from None
+
+
+def _check_shapes(table: Table, where: str) -> None:
+    """Refuse what has the wrong shape altogether, before its parts are looked at."""
+    for name, shape, word in (
+        ("recipe", dict, "a table"),
+        ("finetune", dict, "a table"),
+        ("targets", list, "a list"),
+        ("strategy", list, "a list of tables, each headed [[strategy]]"),
+    ):
+        if not isinstance(table.get(name, shape()), shape):
+            raise FercoreError(f"{where} [{name}]: expected {word}")
+
+
+def _absolute(table: Table, folder: Path) -> dict[str, Any]:
+    """The settings with paths as seen from anywhere; relative ones start at ``folder``."""
+    table = dict(table)
+    if "source" in table:
+        table["source"] = _placed(table["source"], folder)
+    if "targets" in table:
+        table["targets"] = [_placed(target, folder) for target in table["targets"]]
+    if isinstance(table.get("splits"), str) and table["splits"] not in RULES:
+        table["splits"] = str(folder / Path(table["splits"]).expanduser())
+    return table
+
+
+def _placed(entry: Any, folder: Path) -> Any:
+    """A dataset's table, its path absolute; the shorthand NAME=PATH becomes one."""
+    if isinstance(entry, str):
+        spec = parse_spec(entry)
+        entry = {"name": spec.name, "format": spec.format, "path": str(spec.path)}
+    if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+        return {**entry, "path": str(folder / Path(entry["path"]).expanduser())}
+    return entry
+
+
+def _merge(table: dict[str, Any], flags: Table) -> dict[str, Any]:
+    merged = {**table, **flags}
+    for name in ("recipe", "finetune"):
+        if name in table or name in flags:
+            merged[name] = {**table.get(name, {}), **flags.get(name, {})}
+    return merged
+
+
+def _dataset(entry: Any, where: str) -> StudyDataset:
+    if not isinstance(entry, dict):
+        raise FercoreError(f'{where}: expected "NAME=PATH" or a table with name and path')
+    if "format" not in entry and "name" in entry:
+        entry = {**entry, "format": entry["name"]}
+    spec = decode(entry, StudyDataset, where)
+    if spec.format not in FORMATS:
+        hint = did_you_mean(spec.format, FORMATS)
+        raise FercoreError(f"{where}: there is no format {spec.format!r}; {hint}")
+    return spec
+
+
+# -- checks across fields ---------------------------------------------------------------------
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
+
+
+def _check(study: Study, where: str) -> None:
+    if study.targets and study.source is None:
+        raise FercoreError(f"{where}: there are targets but no source; add --source NAME=PATH")
+    _check_names([spec.name for spec in (study.source, *study.targets) if spec], "dataset", where)
+    _check_names([*STRATEGIES, *(own.name for own in study.strategy)], "strategy", where)
+    _check_names([str(amount) for amount in study.amounts], "amount", where)
+    known = _known_strategies(study.strategy)
+    if "random" in known:
+        raise FercoreError(f"{where}: 'random' names random weights; rename the strategy")
+    origins = [own.starts_from for own in study.strategy if own.starts_from != "random"]
+    for name in (*study.strategies, *origins):
+        if name not in known:
+            raise FercoreError(
+                f"{where}: there is no strategy {name!r}; {did_you_mean(name, known)}"
+            )
+    for own in study.strategy:
+        _check_ancestry(own, known, where)
+    for strategy in known.values():
+        study.recipe_of(strategy)
+    _check_model(study.model, where)
+    _check_device(study.device, where)
+
+
+def _check_names(names: Sequence[str], kind: str, where: str) -> None:
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise FercoreError(
+                f"{where}: {name!r} cannot name a {kind}, because folders are called after it; use "
+                "letters, digits and + . _ -"
+            )
+        if names.count(name) > 1:
+            raise FercoreError(f"{where}: the {kind} {name!r} is there twice; rename or drop one")
+
+
+def _check_ancestry(strategy: Strategy, known: Mapping[str, Strategy], where: str) -> None:
+    seen = [strategy.name]
+    while strategy.starts_from != "random":
+        strategy = known[strategy.starts_from]
+        if strategy.name in seen:
+            raise FercoreError(
+                f"{where}: strategies start from one another in a circle: {', '.join(seen)}"
+            )
+        seen.append(strategy.name)
+
+
+def _known_strategies(own: Iterable[Strategy]) -> dict[str, Strategy]:
+    return {**STRATEGIES, **{strategy.name: strategy for strategy in own}}
+
+
+def _check_model(name: str, where: str) -> None:
+    from fercore.models import NAMES
+
+    if name not in NAMES:
+        raise FercoreError(f"{where}: there is no model {name!r}; {did_you_mean(name, NAMES)}")
+
+
+def _check_device(name: str, where: str) -> None:
+    from fercore.backends import NAMES
+
+    if name not in ("auto", *NAMES):
+        raise FercoreError(
+            f"{where}: there is no device {name!r}; {did_you_mean(name, ('auto', *NAMES))}"
+        )

@@ -1,0 +1,108 @@
+"""What a study would do, and how long it would take here: ``--dry-run``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fercore import freeze, models, training
+from fercore.backends.interface import Backend
+from fercore.config import Study
+from fercore.data.dataset import CLASSES, SIZE, Dataset
+from fercore.forecast import Forecast, Job, duration
+from fercore.plan import Run, make_plan
+from fercore.progress import describe_data
+from fercore.protocol import check_strategies, job, make_backend
+from fercore.study_data import StudyData, load_study
+
+PROBE_BATCHES = 2
+"""Batches of the probe's second epoch; the first one warms up."""
+
+
+def dry_run(study: Study) -> str:
+    """The runs of a study with their images, steps and estimated times; nothing is written."""
+    backend = make_backend(study)
+    with tempfile.TemporaryDirectory() as scratch:
+        data = load_study(study, Path(scratch), cache=not study.synthetic)
+    runs = make_plan(study, data.source, data.targets)
+    check_strategies(runs, backend)
+    forecast = Forecast(measure_speeds(runs, data, backend))
+    return describe_plan(runs, [job(run, data) for run in runs], data, forecast)
+
+
+def measure_speeds(runs: Sequence[Run], data: StudyData, backend: Backend) -> dict[str, float]:
+    """Training images a second for each kind of run, by training briefly on noise."""
+    speeds = {}
+    for run in {job(run, data).kind: run for run in runs}.values():
+        speeds[job(run, data).kind] = _speed(run, backend)
+    return speeds
+
+
+def describe_plan(
+    runs: Sequence[Run], jobs: Sequence[Job], data: StudyData, forecast: Forecast
+) -> str:
+    """A table of the runs, and the time for all of them."""
+    rows = [("run", "starts from", "images", "epochs", "steps", "time")]
+    for run, work in zip(runs, jobs, strict=True):
+        time = forecast.seconds(work)
+        rows.append(
+            (
+                run.id,
+                run.starts_from or "random",
+                str(work.images),
+                str(work.epochs),
+                str(work.steps),
+                "unknown" if time is None else duration(time),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [*describe_data(data), ""]
+    for row in rows:
+        left = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths[:2], strict=True)]
+        right = [f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True)]
+        lines.append("  ".join(left + right))
+    total = forecast.total(jobs)
+    lines += ["", f"{len(runs)} runs; about {'unknown' if total is None else duration(total)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _speed(run: Run, backend: Backend) -> float:
+    recipe = msgspec.structs.replace(run.recipe, epochs=2, min_steps=0, early_stopping=0)
+    noise = _noise(PROBE_BATCHES * recipe.batch_size)
+    model = models.build(run.model, backend=backend)
+    freeze.apply(model, run.strategy)
+    speeds: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        training.train(
+            model,
+            noise,
+            {"noise": noise.select(range(1))},
+            recipe,
+            choose_on=("noise",),
+            backend=backend,
+            seed=0,
+            run=0,
+            folder=Path(scratch),
+            on_epoch=lambda line: speeds.append(line["images_per_s"]),
+        )
+    return speeds[-1]
+
+
+def _noise(count: int) -> Dataset:
+    generator = np.random.default_rng(0)
+    blank = ("",) * count
+    return Dataset(
+        name="noise",
+        format="noise",
+        images=generator.integers(0, 256, (count, SIZE, SIZE)).astype(np.uint8),
+        labels=(np.arange(count) % len(CLASSES)).astype(np.int32),
+        files=blank,
+        subjects=blank,
+        groups=blank,
+        splits=blank,
+        sha256=blank,
+    )

@@ -1,0 +1,170 @@
+"""Carrying out one run of a plan: train it, test its best checkpoint, write both down.
+
+A run needs nothing but its value, the study's images and the folder of the run it starts from, so
+it can be carried out in any process. Its folder says how far it came: what is finished is not done
+again, what was interrupted continues.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from fercore import checkpoint, freeze, models, training
+from fercore.backends.interface import Backend
+from fercore.data.dataset import Dataset
+from fercore.files import read_json, write_atomically
+from fercore.nn import Model
+from fercore.plan import Part, Run
+from fercore.progress import Listener
+from fercore.results import Record, about, score
+from fercore.study_data import StudyData
+from fercore.training import Outcome
+
+RUN_FILES = (
+    "run.json",
+    "metrics.jsonl",
+    "best.safetensors",
+    "last.safetensors",
+    "state.json",
+    "results.json",
+)
+
+
+def execute_run(
+    run: Run,
+    mark: str,
+    data: StudyData,
+    folder: Path,
+    start: Path | None,
+    backend: Backend,
+    listener: Listener,
+) -> list[Record]:
+    """Train one network and test its best checkpoint; at once if that has been done.
+
+    Args:
+        run: what to train.
+        mark: the run's fingerprint; files that were made under another one are discarded.
+        data: the study's images.
+        folder: of the run.
+        start: the folder of the run that it starts from, which must be finished.
+        backend: where to compute.
+        listener: told of epochs and steps.
+
+    Returns:
+        One record for each target that the run is tested on.
+    """
+    _claim(folder, run, mark)
+    targets = data.targets if run.target is None else (run.target,)
+    tested = {name: data.datasets[name].digest for name in (data.source, *targets)}
+    results = folder / "results.json"
+    if (done := _tested_before(results, tested)) is not None:
+        return done
+    outcome = _train(run, data, folder, start, backend, listener)
+    model = checkpoint.load_model(folder / "best.safetensors", backend)
+    records = list(_test(run, data, targets, outcome, model, backend))
+    content = {"tested": tested, "records": msgspec.to_builtins(records)}
+    write_atomically(results, json.dumps(content) + "\n")
+    return records
+
+
+def training_images(run: Run, data: StudyData) -> Dataset:
+    """What the run learns from."""
+    return data.join(run.trains_on, run.recipe.sampling)
+
+
+def _tested_before(path: Path, tested: dict[str, str]) -> list[Record] | None:
+    """The records of an earlier test on the same images; None if there was none."""
+    if not path.exists():
+        return None
+    content = read_json(path)
+    if content.get("tested") != tested:
+        return None
+    try:
+        return msgspec.convert(content["records"], list[Record])
+    except msgspec.ValidationError:  # written by another version: test again
+        return None
+
+
+def _claim(folder: Path, run: Run, mark: str) -> None:
+    """Make the folder this run's: whatever was left there under another mark goes."""
+    path = folder / "run.json"
+    if path.exists() and read_json(path)["fingerprint"] == mark:
+        return
+    for name in RUN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    content = {"fingerprint": mark, "run": msgspec.to_builtins(run)}
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
+
+
+def _train(
+    run: Run,
+    data: StudyData,
+    folder: Path,
+    start: Path | None,
+    backend: Backend,
+    listener: Listener,
+) -> Outcome:
+    if start is None:
+        model = models.build(run.model, seed=run.seed, backend=backend)
+    else:
+        model = checkpoint.load_model(start / "best.safetensors", backend)
+    freeze.apply(model, run.strategy)
+    images = training_images(run, data)
+    return training.train(
+        model,
+        images,
+        {role: data.select(part) for role, part in run.validation.items()},
+        run.recipe_for(len(images)),
+        choose_on=run.choose_on,
+        backend=backend,
+        seed=run.seed,
+        run=run.number,
+        folder=folder,
+        resume=True,
+        on_step=listener.step,
+        on_epoch=listener.epoch,
+    )
+
+
+def _test(
+    run: Run,
+    data: StudyData,
+    targets: tuple[str, ...],
+    outcome: Outcome,
+    model: Model,
+    backend: Backend,
+) -> Iterator[Record]:
+    """A record for each target; a single one, on the source alone, if there is none."""
+    about_run: dict[str, Any] = {
+        "run": run.id,
+        "strategy": run.strategy.name,
+        "source": data.source,
+        "amount": run.amount,
+        "seed": run.seed,
+        "model": run.model,
+        "synthetic": data.synthetic,
+        "training_images": sum(data.size(part) for part in run.trains_on),
+        "epochs": outcome.epochs,
+        "best_epoch": outcome.best_epoch,
+    }
+
+    def answers(dataset: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        parts = [data.select(Part(dataset, "test")), data.select(Part(dataset, "validation"))]
+        return [
+            (training.predict_logits(model, part.images, backend=backend), part.labels)
+            for part in parts
+        ]
+
+    on_source = answers(data.source)
+    for target in targets or (None,):
+        shared = data.shared_classes(target)
+        fields = about("source", *(score(*answer, shared) for answer in on_source))
+        if target is not None:
+            fields |= about("target", *(score(*answer, shared) for answer in answers(target)))
+        yield Record(target=target, shared_classes=len(shared), **about_run, **fields)

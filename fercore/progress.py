@@ -1,0 +1,220 @@
+"""What a study shows while it runs: a live display on a terminal, plain lines elsewhere.
+
+Whoever carries out a study tells a Listener what happens; this one says nothing, and the others
+derive from it. (The same facts are always in ``metrics.jsonl``.)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from fercore.forecast import Forecast, Job, duration
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from fercore.results import Record
+    from fercore.study_data import StudyData
+
+Line = Mapping[str, Any]
+"""What training says about an epoch: a line of ``metrics.jsonl``."""
+
+
+class Listener(AbstractContextManager["Listener"]):
+    """Told what happens in a study; says nothing."""
+
+    def drawing(self, dataset: str, done: int, total: int) -> None:
+        """A synthetic dataset has ``done`` of its ``total`` images."""
+
+    def planned(self, jobs: Sequence[Job], data: StudyData) -> None:
+        """The images are loaded, and these are the runs."""
+
+    def started(self, run: str) -> None:
+        """A run begins, or continues, or is found to be finished."""
+
+    def step(self, done: int, total: int) -> None:
+        """So many steps of the epoch are done."""
+
+    def epoch(self, line: Line) -> None:
+        """An epoch is done."""
+
+    def finished(self, run: str, records: Sequence[Record]) -> None:
+        """A run is trained and tested."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """The study ends, in whatever way."""
+
+
+class PlainListener(Listener):
+    """One line an epoch and one a run, each written out at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.forecast = Forecast()
+        self.jobs: list[Job] = []
+        self.number = 0  # of the current run, from 1
+        self.epochs_done = 0  # in it; 0 until its first epoch here ends
+
+    @property
+    def job(self) -> Job:
+        return self.jobs[self.number - 1]
+
+    def drawing(self, dataset: str, done: int, total: int) -> None:
+        if done == total:
+            self.say(f"{dataset}: {total} synthetic faces drawn")
+
+    def planned(self, jobs: Sequence[Job], data: StudyData) -> None:
+        self.jobs = list(jobs)
+        for text in describe_data(data):
+            self.say(text)
+
+    def started(self, run: str) -> None:
+        self.number += 1
+        self.epochs_done = 0
+
+    def epoch(self, line: Line) -> None:
+        self.note(line)
+        self.say(f"{self.heading()}  {describe_epoch(line, self.job)}  {self.time_left()}")
+
+    def finished(self, run: str, records: Sequence[Record]) -> None:
+        before = "" if self.epochs_done else "  (trained before)"
+        self.say(f"{self.heading()}  {describe_tests(records)}{before}")
+
+    def say(self, text: str) -> None:
+        """Write a line."""
+        print(text, file=self.stream, flush=True)
+
+    def note(self, line: Line) -> None:
+        """Remember how far the run is and how fast it goes."""
+        self.epochs_done = line["epoch"]
+        self.forecast.observe(self.job.kind, line["images_per_s"])
+
+    def heading(self) -> str:
+        return f"[{self.number}/{len(self.jobs)}] {self.job.run}"
+
+    def time_left(self) -> str:
+        """Of this run and the later ones, at the speeds seen so far."""
+        now = self.forecast.seconds(self.job, self.job.epochs - self.epochs_done)
+        rest = self.forecast.total(self.jobs[self.number :])
+        return "" if now is None or rest is None else f"{duration(now + rest)} left"
+
+
+class LiveListener(PlainListener):
+    """Bars for the study and its current run, redrawn in place; finished runs stay as lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        super().__init__(stream)
+        bar = BarColumn(bar_width=24)
+        columns = (TextColumn("{task.description}"), bar, TextColumn("{task.fields[state]}"))
+        console = Console(file=stream, highlight=False)
+        self.display = Progress(*columns, console=console, transient=True)
+        self.bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> LiveListener:
+        self.display.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.display.stop()
+
+    def drawing(self, dataset: str, done: int, total: int) -> None:
+        self._bar("drawing", f"drawing {dataset}", done, total, f"{done}/{total}")
+        super().drawing(dataset, done, total)
+
+    def planned(self, jobs: Sequence[Job], data: StudyData) -> None:
+        super().planned(jobs, data)
+        if "drawing" in self.bars:
+            self.display.remove_task(self.bars.pop("drawing"))
+
+    def started(self, run: str) -> None:
+        super().started(run)
+        state = f"{self.number - 1}/{len(self.jobs)} runs"
+        self._bar("study", "study", self.number - 1, len(self.jobs), state)
+        self._bar("run", run, 0, 1, "")
+
+    def step(self, done: int, total: int) -> None:
+        self.display.update(self.bars["run"], completed=self.epochs_done + done / total)
+
+    def epoch(self, line: Line) -> None:
+        self.note(line)
+        self._bar(
+            "run", self.job.run, line["epoch"], self.job.epochs, describe_epoch(line, self.job)
+        )
+        state = f"{self.number - 1}/{len(self.jobs)} runs  {self.time_left()}"
+        self._bar("study", "study", self.number - 1, len(self.jobs), state)
+
+    def say(self, text: str) -> None:
+        self.display.console.print(text, markup=False, soft_wrap=True)
+
+    def _bar(self, name: str, title: str, done: float, total: int, state: str) -> None:
+        if name not in self.bars:
+            self.bars[name] = self.display.add_task(title, state=state)
+        self.display.update(
+            self.bars[name], description=title, completed=done, total=total, state=state
+        )
+
+
+def open_listener(stream: TextIO | None = None) -> Listener:
+    """The live display on a terminal, plain lines on anything else (``stderr`` by default)."""
+    stream = stream or sys.stderr
+    return LiveListener(stream) if stream.isatty() else PlainListener(stream)
+
+
+# -- in words ---------------------------------------------------------------------------------
+
+
+def describe_data(data: StudyData) -> list[str]:
+    """What was loaded: a line a dataset, then its notes and what was skipped."""
+    lines = []
+    for name, facts in data.facts().items():
+        train, validation, test = facts["images"].values()
+        kind = "SYNTHETIC faces" if facts["synthetic"] else "images"
+        lines.append(
+            f"{name}: {train} / {validation} / {test} {kind} to train on, to validate and to test"
+        )
+        lines += [f"  {note}" for note in facts["notes"]]
+        if facts["skipped"]:
+            (file, reason), count = facts["skipped"][0], len(facts["skipped"])
+            lines.append(f"  {count} entries skipped, the first {file}: {reason}")
+    return lines
+
+
+def describe_epoch(line: Line, job: Job) -> str:
+    """Epoch, loss and accuracies."""
+    texts = [
+        f"epoch {line['epoch']}/{job.epochs}",
+        f"loss {line['train_loss']:.3f}",
+        f"train {100 * line['train_accuracy']:.1f} %",
+        *(f"{role} {100 * s['accuracy']:.1f} %" for role, s in line["validation"].items()),
+        f"{line['images_per_s']:.0f} images/s",
+    ]
+    return "  ".join(texts)
+
+
+def describe_tests(records: Sequence[Record]) -> str:
+    """Test accuracies of a run, the source's first."""
+    first = records[0]
+    texts = [f"{first.source} {100 * first.source_accuracy:.1f} %"]
+    texts += [
+        f"{record.target} {100 * record.target_accuracy:.1f} %"
+        for record in records
+        if record.target_accuracy is not None
+    ]
+    return f"tested: {', '.join(texts)}"

@@ -1,0 +1,150 @@
+"""Carrying out a study: its plan of runs, in order, with everything written down.
+
+What is finished is not done again and what was interrupted continues, so that carrying out a study
+twice costs nothing and changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from fercore import backends, environment, freeze, models, results, training
+from fercore.backends.interface import Backend
+from fercore.config import Study, read_study
+from fercore.config_text import changes, to_toml
+from fercore.errors import FercoreError
+from fercore.execution import execute_run, training_images
+from fercore.files import read_json, write_atomically
+from fercore.forecast import Job
+from fercore.plan import Run, fingerprint, make_plan
+from fercore.progress import Listener
+from fercore.results import Record
+from fercore.run_directory import RunDirectory
+from fercore.study_data import StudyData, load_study
+
+
+def execute(
+    study: Study,
+    directory: RunDirectory,
+    *,
+    resume: bool = False,
+    accept_changes: bool = False,
+    listener: Listener = Listener(),
+) -> list[Record]:
+    """Carry out every run of a study; the records of all of them.
+
+    Args:
+        study: what to compare.
+        directory: where to write; empty or absent unless ``resume``.
+        resume: continue what is there.
+        accept_changes: continue although settings, images or the machine have changed. Runs whose
+            own settings or images changed are trained again.
+        listener: told what happens.
+
+    Raises:
+        FercoreError: bad data or settings, a folder in use, changes that were not accepted.
+    """
+    if not (resume and directory.config.exists()):
+        directory.check_unused()
+    with directory.locked():
+        backend = make_backend(study)
+        facts = environment.describe(backend)
+        _refuse(directory, _changed_settings(directory, study, facts), accept_changes)
+        data = load_study(study, directory.faces, on_progress=listener.drawing)
+        _refuse(directory, _changed_data(directory, data), accept_changes)
+        runs = make_plan(study, data.source, data.targets)
+        check_strategies(runs, backend)
+        write_atomically(directory.config, to_toml(study))
+        write_atomically(directory.environment, json.dumps(facts, indent=1) + "\n")
+        write_atomically(directory.datasets, json.dumps(data.facts(), indent=1) + "\n")
+        for entry in data.datasets.values():
+            entry.write_manifests(directory.splits)
+        listener.planned([job(run, data) for run in runs], data)
+        return _execute_all(runs, directory, data, backend, listener)
+
+
+def make_backend(study: Study) -> Backend:
+    """The backend that a study asks for, in its precision."""
+    options = {"dtype": "float32"} if study.device == "reference" else {}
+    return backends.get(study.device, **options)
+
+
+def check_strategies(runs: Sequence[Run], backend: Backend) -> None:
+    """Try every strategy on the network, so that a wrong pattern shows before hours of training."""
+    model = models.build(runs[0].model, backend=backend)
+    for strategy in {run.strategy.name: run.strategy for run in runs}.values():
+        freeze.apply(model, strategy)
+
+
+def job(run: Run, data: StudyData) -> Job:
+    """How much work a run is."""
+    images = len(training_images(run, data))
+    recipe = run.recipe_for(images)
+    tested = sum(
+        data.size(part) if role in run.choose_on else min(data.size(part), training.FOLLOWED)
+        for role, part in run.validation.items()
+    )
+    return Job(
+        run=run.id,
+        kind=" ".join((*run.strategy.trainable, *run.strategy.channels)),
+        images=images,
+        epochs=recipe.epochs,
+        steps=recipe.epochs * recipe.steps_per_epoch(images),
+        tested=tested,
+    )
+
+
+def _execute_all(
+    runs: Sequence[Run],
+    directory: RunDirectory,
+    data: StudyData,
+    backend: Backend,
+    listener: Listener,
+) -> list[Record]:
+    digests = {name: entry.digest for name, entry in data.datasets.items()}
+    marks: dict[str, str] = {}
+    records: list[Record] = []
+    for run in runs:
+        parent = run.starts_from
+        marks[run.id] = fingerprint(run, marks[parent] if parent else None, digests)
+        start = directory.run(parent) if parent else None
+        listener.started(run.id)
+        tested = execute_run(
+            run, marks[run.id], data, directory.run(run.id), start, backend, listener
+        )
+        listener.finished(run.id, tested)
+        records += tested
+    return results.compared(records)
+
+
+# -- what has changed since the folder was written --------------------------------------------
+
+
+def _changed_settings(directory: RunDirectory, study: Study, facts: dict[str, object]) -> list[str]:
+    changed = []
+    if directory.config.exists():
+        changed += changes(read_study(directory.config), study)
+    if directory.environment.exists():
+        changed += environment.differences(read_json(directory.environment), facts)
+    return changed
+
+
+def _changed_data(directory: RunDirectory, data: StudyData) -> list[str]:
+    if not directory.datasets.exists():
+        return []
+    before = read_json(directory.datasets)
+    return [
+        f"{name}: other images, labels or parts"
+        for name, facts in data.facts().items()
+        if name in before and before[name]["digest"] != facts["digest"]
+    ]
+
+
+def _refuse(directory: RunDirectory, changed: Sequence[str], accept: bool) -> None:
+    if changed and not accept:
+        raise FercoreError(
+            f"{directory.path}: cannot be continued, because something has changed: "
+            f"{'; '.join(changed)}. Go back to what it was, or add --accept-changes to train "
+            "again what is affected"
+        )

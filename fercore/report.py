@@ -1,0 +1,338 @@
+"""The paper's table from a study's records: as plain text, Markdown, LaTeX and csv.
+
+``make_table`` decides what stands where, once; the renderers only lay it out. Every accuracy stands
+with its number of images and its 95 % interval, and beside the paper's figure where there is one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from fercore import metrics, paper, results
+from fercore.errors import FercoreError
+from fercore.files import read_json, write_atomically
+from fercore.findings import (
+    Accuracy,
+    Cell,
+    Column,
+    Target,
+    answers,
+    by_target,
+    column_name,
+    columns,
+)
+from fercore.results import Record
+from fercore.run_directory import RunDirectory
+
+SMALL = 1000
+"""Test sets with fewer images get a note about how little they can tell."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; ``cells`` has one text a column, empty where there is nothing."""
+
+    label: str
+    cells: tuple[str, ...]
+    detail: bool = False  # an interval or the paper's figure, which belongs to the row above
+
+
+@dataclass(frozen=True)
+class Table:
+    """A laid-out table: blocks of rows, one block a target, under shared columns."""
+
+    title: str
+    columns: tuple[str, ...]
+    blocks: tuple[tuple[Row, ...], ...]
+    answers: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def make_table(records: Sequence[Record], data_notes: Sequence[str] = ()) -> Table:
+    """The table of a study.
+
+    Args:
+        records: what its runs measured.
+        data_notes: sentences about the datasets, added to the notes.
+    """
+    order = columns([record for record in records if record.target is not None])
+    targets = by_target(records)
+    return Table(
+        title=_title(records),
+        columns=tuple(column_name(column) for column in order),
+        blocks=tuple(_block(target, order) for target in targets),
+        answers=tuple(answer for target in targets for answer in answers(target)),
+        notes=(*_notes(records, targets), *data_notes),
+    )
+
+
+def read(directory: RunDirectory) -> Table:
+    """The table of a run directory; FercoreError when the study is not finished."""
+    if not directory.results.exists():
+        raise FercoreError(
+            f"{directory.path}: holds no results.json; finish the study with fercore-train "
+            f"protocol --out {directory.path} --resume"
+        )
+    return make_table(results.read(directory.results), _data_notes(directory))
+
+
+def write(directory: RunDirectory, records: Sequence[Record]) -> None:
+    """``results.*`` and ``table.*`` of a finished study."""
+    results.write(directory.path, records)
+    table = make_table(records, _data_notes(directory))
+    for name, text in (
+        ("table.md", to_markdown(table)),
+        ("table.tex", to_latex(table)),
+        ("table.csv", to_csv(table)),
+    ):
+        write_atomically(directory.path / name, text)
+
+
+def _data_notes(directory: RunDirectory) -> list[str]:
+    """What is known about the datasets, each sentence led by the dataset's name."""
+    notes = []
+    for name, facts in read_json(directory.datasets).items():
+        notes += [f"{name}: {note}" for note in facts["notes"]]
+        if facts["skipped"]:
+            notes.append(f"{name}: {len(facts['skipped'])} entries skipped (see datasets.json).")
+    return notes
+
+
+def _title(records: Sequence[Record]) -> str:
+    seeds = len({record.seed for record in records})
+    what = f"Accuracy on both test sets, %, {records[0].model}"
+    if seeds > 1:
+        what += f", mean ± standard deviation of {seeds} seeds"
+    if any(record.synthetic for record in records):
+        what = (
+            f"SYNTHETIC FACES (drawn by a program; these figures say nothing about people). {what}"
+        )
+    return what
+
+
+def _block(target: Target, order: Sequence[Column]) -> tuple[Row, ...]:
+    cells = [target.cells.get(column) for column in order]
+    published = paper.ACCURACIES.get(target.name, {})
+
+    def row(label: str, say: Callable[[Cell], str], detail: bool = False) -> Row:
+        return Row(label, tuple(say(cell) if cell else "" for cell in cells), detail)
+
+    def accuracy(label: str, of: Callable[[Cell], Accuracy | None]) -> Iterable[Row]:
+        some = next(of(cell) for cell in cells if cell)
+        if some is not None:
+            yield row(f"{label} (n={some.n})", lambda cell: _accuracy(of(cell)))
+            yield row("95 % interval", lambda cell: _interval(of(cell)), detail=True)
+
+    def figures(role: str) -> Iterable[Row]:
+        if published:
+            texts = (
+                f"{getattr(published[column], role):.2f}" if column in published else ""
+                for column in order
+            )
+            yield Row("paper", tuple(texts), detail=True)
+
+    rows = [
+        *accuracy(target.source, lambda cell: cell.source),
+        *figures("source"),
+        *accuracy(target.name, lambda cell: cell.target),
+        *figures("target"),
+    ]
+    base = target.baseline
+    if base is not None:
+        rows += [
+            row("forgetting", lambda cell: _change(base.source, cell.source, cell, base)),
+            row("95 % interval", lambda cell: _spread(base.source, cell.source, cell, base), True),
+            row("target gain", lambda cell: _change(cell.target, base.target, cell, base)),
+            row("95 % interval", lambda cell: _spread(cell.target, base.target, cell, base), True),
+        ]
+    if target.shared_classes < 7:
+        rows += accuracy(f"{target.source}, shared classes", lambda cell: cell.source_shared)
+        rows += accuracy(f"{target.name}, shared classes", lambda cell: cell.target_shared)
+    return tuple(rows)
+
+
+def _accuracy(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return ""
+    spread = "" if accuracy.sd is None else f" ±{100 * accuracy.sd:.2f}"
+    return f"{100 * accuracy.value:.2f}{spread}"
+
+
+def _interval(accuracy: Accuracy | None) -> str:
+    return "" if accuracy is None else _range(accuracy.interval)
+
+
+def _change(first: Accuracy, second: Accuracy, cell: Cell, base: Cell) -> str:
+    return "" if cell is base else f"{100 * (first.value - second.value):+.2f}"
+
+
+def _spread(first: Accuracy, second: Accuracy, cell: Cell, base: Cell) -> str:
+    return "" if cell is base else _range(first.minus(second), "+")
+
+
+def _range(interval: metrics.Interval, sign: str = "") -> str:
+    return f"{100 * interval.low:{sign}.1f}..{100 * interval.high:{sign}.1f}"
+
+
+def _notes(records: Sequence[Record], targets: Sequence[Target]) -> list[str]:
+    notes = [
+        "Intervals hold 95 %: Wilson's for accuracies, Newcombe's for differences (which takes the "
+        "two networks for tested on different images, and so is cautious). They tell how far the "
+        "test images decide, not how far another training would differ.",
+        "Checkpoints, and the best strategy, are chosen on validation images; no test image is used"
+        " for any choice.",
+        "Forgetting is the source accuracy of BL minus that of the adapted network; target gain is "
+        "its target accuracy minus BL's.",
+    ]
+    for target in targets:
+        notes += _notes_on(target)
+    strategies = {record.strategy for record in records}
+    if "TO" in strategies:
+        notes.append("TO (target only, from random weights) is ours; the paper does not have it.")
+    if "FU" in strategies:
+        notes.append(
+            "FU trains on both training parts together and is chosen on the mean of both "
+            "validation accuracies; the paper splits the merged set anew."
+        )
+    if "RE" in strategies:
+        notes.append('RE starts from BL; the paper calls it both "retraining" and "from scratch".')
+    if any(target.name in paper.ACCURACIES for target in targets):
+        notes.append(
+            "The paper's figures are for real photographs and its own network. Its layer table, "
+            "optimizer, schedule, augmentation and crops are not published; ours are our own."
+        )
+    return notes
+
+
+def _notes_on(target: Target) -> list[str]:
+    notes = []
+    n = next(iter(target.cells.values())).target.n
+    if n < SMALL:
+        low, high = metrics.wilson(n / 2, n)
+        notes.append(
+            f"{target.name} has {n} test images: an accuracy near 50 % is known to "
+            f"±{50 * (high - low):.0f} points."
+        )
+    if target.shared_classes < 7:
+        notes.append(
+            f"{target.source} and {target.name} share {target.shared_classes} of 7 classes. A "
+            "network tuned on a set without a class loses that class mechanically; the rows for "
+            "shared classes leave its images and its output out."
+        )
+    return notes
+
+
+# -- layouts ----------------------------------------------------------------------------------
+
+
+def to_text(table: Table, width: int = 160) -> str:
+    """The table for a terminal of ``width`` characters; columns that do not fit go below."""
+    label = max((len(_indented(row)) for block in table.blocks for row in block), default=0)
+    lines = [*textwrap.wrap(table.title, width), ""]
+    for group in _groups(table, width - label):
+        widths = [_width(table, i) for i in group]
+        rule = "-" * (label + sum(w + 2 for w in widths))
+        lines += [_line("", [table.columns[i] for i in group], label, widths), rule]
+        for block in table.blocks:
+            for row in block:
+                lines.append(_line(_indented(row), [row.cells[i] for i in group], label, widths))
+            lines.append(rule)
+        lines.append("")
+    for text in table.answers:
+        lines += textwrap.wrap(text, width, subsequent_indent="  ")
+    lines.append("")
+    for text in table.notes:
+        lines += textwrap.wrap(text, width, initial_indent="* ", subsequent_indent="  ")
+    return "\n".join(lines) + "\n"
+
+
+def to_markdown(table: Table) -> str:
+    """The table as a Markdown document."""
+    lines = [f"**{table.title}**", ""]
+    lines += [_pipes(["", *table.columns]), _pipes(["---", *("---:" for _ in table.columns)])]
+    for number, block in enumerate(table.blocks):
+        if number:
+            lines.append(_pipes([""] * (1 + len(table.columns))))
+        for row in block:
+            label = f"*{row.label}*" if row.detail else f"**{row.label}**"
+            lines.append(_pipes([label, *row.cells]))
+    lines += ["", *(f"- {answer}" for answer in table.answers)]
+    lines += ["", "Notes:", "", *(f"- {note}" for note in table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """The table as a LaTeX ``table`` that needs the package ``booktabs``."""
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_escaped(table.title)}}}",
+        r"\begin{tabular}{l" + "r" * len(table.columns) + "}",
+        r"\toprule",
+        _ampersands(["", *table.columns]),
+    ]
+    for block in table.blocks:
+        lines.append(r"\midrule")
+        for row in block:
+            size = r"\footnotesize " if row.detail else ""
+            cells = [row.label, *row.cells]
+            lines.append(_ampersands(cells, size))
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    lines += [f"% {note}" for note in (*table.answers, *table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """The table's cells as csv, one line a row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["", *table.columns])
+    for block in table.blocks:
+        writer.writerows([row.label, *row.cells] for row in block)
+    return text.getvalue()
+
+
+def _groups(table: Table, width: int) -> list[list[int]]:
+    """Column numbers in groups that fit into ``width`` characters, at least one a group."""
+    groups: list[list[int]] = []
+    used = width
+    for i in range(len(table.columns)):
+        needed = _width(table, i) + 2
+        if not groups or used + needed > width:
+            groups.append([])
+            used = 0
+        groups[-1].append(i)
+        used += needed
+    return groups
+
+
+def _width(table: Table, column: int) -> int:
+    cells = (row.cells[column] for block in table.blocks for row in block)
+    return max(len(table.columns[column]), *map(len, cells))
+
+
+def _indented(row: Row) -> str:
+    return f"  {row.label}" if row.detail else row.label
+
+
+def _line(label: str, cells: Sequence[str], label_width: int, widths: Sequence[int]) -> str:
+    texts = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return "  ".join([f"{label:<{label_width}}", *texts]).rstrip()
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _ampersands(cells: Sequence[str], prefix: str = "") -> str:
+    return " & ".join(prefix + _escaped(cell) if cell else "" for cell in cells) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    for plain, escaped in (("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("±", r"$\pm$")):
+        text = text.replace(plain, escaped)
+    return text

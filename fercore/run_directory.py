@@ -1,0 +1,98 @@
+"""The folder that a study leaves behind: what lies where, and who may write there.
+
+::
+
+    config.toml        the study, resolved
+    environment.json   what it ran with
+    datasets.json      counts, notes and skipped files of every dataset
+    data/              the drawn faces of a synthetic study
+    splits/            <dataset>.csv: file, subject, label, split, sha256; <percent>/<dataset>.csv
+                       the same where only a share of the training images is used
+    runs/<id>/         run.json, metrics.jsonl, best.safetensors, last.safetensors, state.json,
+                       results.json
+    results.csv, results.json, table.md, table.tex, table.csv
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fercore.errors import FercoreError
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The folder at ``path``; with ``single``, of one run whose files lie in it directly."""
+
+    path: Path
+    single: bool = False
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def datasets(self) -> Path:
+        return self.path / "datasets.json"
+
+    @property
+    def faces(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def splits(self) -> Path:
+        return self.path / "splits"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    def run(self, run_id: str) -> Path:
+        """The folder of one run."""
+        return self.path if self.single else self.path / "runs" / run_id
+
+    def check_unused(self) -> None:
+        """Raise FercoreError if the folder holds anything but drawn faces."""
+        if self.path.is_dir():
+            used = any(entry != self.faces for entry in self.path.iterdir())
+        else:
+            used = self.path.exists()
+        if used:
+            mend = "add --resume to continue it, or " if self.config.exists() else ""
+            raise FercoreError(f"{self.path}: exists already; {mend}choose another --out")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing here; FercoreError if one is doing so."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise FercoreError(
+                f"{self.path}: cannot be used ({error.strerror}); choose another --out"
+            ) from None
+        try:
+            _lock(descriptor, self.path)
+            yield
+        finally:
+            os.close(descriptor)  # and with it the lock
+            with suppress(OSError):
+                self.path.rmdir()  # which an error before the first file left empty
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FercoreError(
+            f"{path}: another fercore-train is writing here; wait for it, or choose another --out"
+        ) from None

@@ -1,0 +1,201 @@
+"""The images of a study: loaded, split, and handed out by the parts that runs name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fercore.config import Study, StudyDataset
+from fercore.data import DatasetSpec, load, manifest
+from fercore.data.dataset import Dataset
+from fercore.data.splits import Parts, part_of_training, split
+from fercore.errors import FercoreError
+from fercore.plan import Part
+
+
+@dataclass(frozen=True, eq=False)
+class SplitDataset:
+    """A dataset with its split and the shares of its training part that a study uses."""
+
+    dataset: Dataset
+    parts: Parts
+    shares: Mapping[int, np.ndarray] = field(default_factory=dict)  # percent -> training rows
+
+    def rows(self, part: Part) -> np.ndarray:
+        """The rows (int64) of a part, or of a share of the training part."""
+        if part.percent != 100:
+            return self.shares[part.percent]
+        return self.parts.rows()[part.part]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 that changes when an image, a label, the split or a share does."""
+        digest = hashlib.sha256(self.dataset.images.tobytes())
+        digest.update(self.dataset.labels.astype("<i4").tobytes())
+        for rows in (*self.parts.rows().values(), *self.shares.values()):
+            digest.update(hashlib.sha256(rows.astype("<i8").tobytes()).digest())
+        return digest.hexdigest()
+
+    def write_manifests(self, folder: Path) -> None:
+        """``<dataset>.csv``, and ``<percent>/<dataset>.csv`` with that share for its train part."""
+        file = f"{self.dataset.name}.csv"
+        manifest.write(folder / file, self.dataset, self.parts)
+        for percent, rows in self.shares.items():
+            share = replace(self.parts, train=rows)
+            manifest.write(folder / str(percent) / file, self.dataset, share)
+
+    def facts(self) -> dict[str, Any]:
+        """What ``datasets.json`` keeps: counts, notes and everything that was not read."""
+        return {
+            "format": self.dataset.format,
+            "synthetic": self.dataset.synthetic,
+            "images": {name: len(rows) for name, rows in self.parts.rows().items()},
+            "shares": {str(percent): len(rows) for percent, rows in self.shares.items()},
+            "digest": self.digest,
+            "notes": [*self.dataset.notes, *self.parts.notes],
+            "skipped": [[entry.file, entry.reason] for entry in self.dataset.skipped],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class StudyData:
+    """Every dataset of a study, by name; the source comes first."""
+
+    datasets: Mapping[str, SplitDataset]
+
+    @property
+    def source(self) -> str:
+        return next(iter(self.datasets))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(self.datasets)[1:]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any image was drawn by a program."""
+        return any(entry.dataset.synthetic for entry in self.datasets.values())
+
+    def select(self, part: Part) -> Dataset:
+        """The images of one part."""
+        entry = self.datasets[part.dataset]
+        return entry.dataset.select(entry.rows(part))
+
+    def join(self, parts: Sequence[Part], sampling: str = "union") -> Dataset:
+        """Several parts as one training set.
+
+        With ``balanced`` sampling the rows of every part are repeated, in turn, until it has as
+        many as the largest: each dataset is then seen equally often in an epoch.
+        """
+        pieces = [self.select(part) for part in parts]
+        if sampling == "balanced":
+            largest = max(map(len, pieces))
+            pieces = [piece.select(np.resize(np.arange(len(piece)), largest)) for piece in pieces]
+        return pieces[0] if len(pieces) == 1 else _concatenated(pieces)
+
+    def size(self, part: Part) -> int:
+        """How many images a part has."""
+        return len(self.datasets[part.dataset].rows(part))
+
+    def shared_classes(self, target: str | None) -> tuple[int, ...]:
+        """The classes that both the source and the target (if any) have images of."""
+        names = (self.source, target or self.source)
+        ours, theirs = (self.datasets[name].dataset.labels for name in names)
+        return tuple(int(label) for label in np.intersect1d(ours, theirs))
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """The facts of every dataset, by name."""
+        return {name: entry.facts() for name, entry in self.datasets.items()}
+
+
+def load_study(
+    study: Study,
+    faces: Path,
+    *,
+    cache: bool = True,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> StudyData:
+    """Load and split the datasets of a study.
+
+    Args:
+        study: what to load, by which rule to split it, and which shares are needed.
+        faces: where a synthetic study draws its datasets, or finds them drawn.
+        cache: keep decoded images for the next time.
+        on_progress: told (dataset, images drawn, images to draw).
+
+    Raises:
+        FercoreError: a dataset cannot be read or split, or a target shares no class with the
+            source.
+    """
+    specs = _drawn(study, faces, on_progress) if study.synthetic else _chosen(study)
+    data = StudyData(
+        {
+            spec.name: _split(study, load_one(spec, cache=cache), study.amounts if i else ())
+            for i, spec in enumerate(specs)
+        }
+    )
+    for target in data.targets:
+        if not data.shared_classes(target):
+            raise FercoreError(f"{target} and {data.source} have no class in common")
+    return data
+
+
+def load_one(choice: StudyDataset, *, cache: bool = True) -> Dataset:
+    """One dataset as a study describes it; FercoreError when it cannot be read."""
+    from fercore.data.images import Crop
+
+    spec = DatasetSpec(choice.name, choice.format, Path(choice.path))
+    crop = None if choice.crop is None else Crop(*choice.crop)
+    return load(spec, crop, cache=cache, **choice.options)
+
+
+def _chosen(study: Study) -> list[StudyDataset]:
+    return [choice for choice in (study.source, *study.targets) if choice is not None]
+
+
+def _drawn(
+    study: Study, faces: Path, on_progress: Callable[[str, int, int], None] | None
+) -> list[StudyDataset]:
+    from fercore.data import synthetic
+
+    paths = synthetic.write_study(faces, study.seed, on_progress=on_progress)
+    return [StudyDataset(name=name, format=name, path=path) for name, path in paths.items()]
+
+
+def _split(study: Study, dataset: Dataset, amounts: Sequence[int]) -> SplitDataset:
+    parts = split(dataset, study.splits, study.seed)
+    for name, rows in parts.rows().items():
+        if len(rows) == 0:
+            raise FercoreError(
+                f"{dataset.name}: there is no {name} image; give a split with --splits DIR"
+            )
+    shares = {
+        amount: part_of_training(dataset, parts.train, amount, study.seed)
+        for amount in amounts
+        if amount != 100
+    }
+    return SplitDataset(dataset, parts, shares)
+
+
+def _concatenated(pieces: Sequence[Dataset]) -> Dataset:
+    def all_of(field: str) -> tuple[str, ...]:
+        return tuple(value for piece in pieces for value in getattr(piece, field))
+
+    return Dataset(
+        name="+".join(piece.name for piece in pieces),
+        format="+".join(piece.format for piece in pieces),
+        images=np.concatenate([piece.images for piece in pieces]),
+        labels=np.concatenate([piece.labels for piece in pieces]),
+        files=all_of("files"),
+        subjects=all_of("subjects"),
+        groups=all_of("groups"),
+        splits=all_of("splits"),
+        sha256=all_of("sha256"),
+        synthetic=any(piece.synthetic for piece in pieces),
+    )

@@ -1,0 +1,405 @@
+"""Training one network: epochs of recorded steps, validation, checkpoints, resume.
+
+Everything random is drawn from counters keyed by (seed, run, epoch, step or sample), so the state
+of a training is its weights, its moments and a few numbers, and a run that was interrupted and
+resumed equals one that was not, byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fercore import checkpoint
+from fercore.autograd import backward
+from fercore.backends.interface import Augmentation, Backend, Buffer
+from fercore.config import Recipe
+from fercore.data.dataset import Dataset
+from fercore.errors import FercoreError
+from fercore.files import write_atomically
+from fercore.functions import SoftmaxCrossEntropy, augment
+from fercore.nn import Context, Model
+from fercore.optim import Optimizer, Plateau, learning_rate
+from fercore.step import Plan, record
+
+EVALUATION_BATCH = 128
+FOLLOWED = 500
+"""How many images of a validation set that does not choose the checkpoint are tested each epoch."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network does on a set."""
+
+    logits: np.ndarray  # float32 [N, classes]
+    accuracy: float  # 0..1
+    loss: float  # mean cross-entropy, in nats
+
+    @property
+    def n(self) -> int:
+        return len(self.logits)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished training leaves behind beside its files."""
+
+    best_epoch: int  # from 1
+    best_accuracy: float  # mean validation accuracy over the sets that choose
+    epochs: int  # that were run
+    seconds: float  # of this process
+
+
+class Evaluator:
+    """Tests a network on one set; its plan is recorded once and replayed at every call."""
+
+    def __init__(
+        self, model: Model, images: np.ndarray, labels: np.ndarray, backend: Backend
+    ) -> None:
+        self.backend = backend
+        self.count = len(images)
+        size = max(min(EVALUATION_BATCH, self.count), 1)
+        self.indices = backend.from_host(np.zeros(size, dtype=np.int32))
+        self.statistics = backend.empty((4,), "float64")
+        stored_images = backend.from_host(images)
+        stored_labels = backend.from_host(labels.astype(np.int32))
+        rng = backend.from_host(np.zeros(4, dtype=np.uint32))
+
+        def program(recorder: Backend) -> list[Buffer]:
+            x, y = augment(
+                recorder, stored_images, stored_labels, self.indices, rng, Augmentation()
+            )
+            logits = model(x)
+            SoftmaxCrossEntropy(self.statistics)(logits, y)
+            return [logits.data]
+
+        self.plan = record(backend, program)
+
+    def __call__(self) -> Evaluation:
+        logits = []
+        self.backend.fill(self.statistics, 0.0)
+        for rows in _batches(np.arange(self.count), len(self.indices)):
+            # A short last batch is filled up with -1: rows that count for nothing.
+            padded = np.full(len(self.indices), -1, dtype=np.int32)
+            padded[: len(rows)] = rows
+            self.backend.write(self.indices, padded)
+            self.plan.replay()
+            logits.append(self.backend.to_host(self.plan.outputs[0])[: len(rows)])
+        loss, weight, correct, _ = self.backend.to_host(self.statistics)
+        return Evaluation(np.concatenate(logits), float(correct / self.count), float(loss / weight))
+
+
+def predict_logits(model: Model, images: np.ndarray, *, backend: Backend) -> np.ndarray:
+    """Logits (float32 ``[N, classes]``) of uint8 images ``[N, 48, 48]``, in their order."""
+    return Evaluator(model, images, np.zeros(len(images)), backend)().logits
+
+
+def train(
+    model: Model,
+    training: Dataset,
+    validation: Mapping[str, Dataset],
+    recipe: Recipe,
+    *,
+    choose_on: tuple[str, ...],
+    backend: Backend,
+    seed: int,
+    run: int,
+    folder: Path,
+    resume: bool = False,
+    on_step: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> Outcome:
+    """Train ``model`` in place, as far as its masks allow, and leave its files in ``folder``.
+
+    Args:
+        model: on ``backend``, with its masks set.
+        training: the images to learn from.
+        validation: name -> images; each is tested after every epoch, in full if it chooses the
+            checkpoint, else on a fixed sample of ``FOLLOWED`` images.
+        recipe: how to train.
+        choose_on: the validation sets whose mean accuracy picks the best epoch (ties: their
+            mean loss, then the earlier epoch).
+        backend: where to compute.
+        seed: 0 to 2**32 - 1.
+        run: 0 to 2**32 - 1; tells apart the random numbers of runs that share a seed.
+        folder: receives ``metrics.jsonl`` (a line an epoch), ``best.safetensors``,
+            ``last.safetensors`` and ``state.json``.
+        resume: continue from ``last.safetensors`` where there is one.
+        on_step: told (steps done in this epoch, steps an epoch).
+        on_epoch: told each new line of ``metrics.jsonl``.
+
+    Returns:
+        The outcome; ``model`` holds the last weights, ``best.safetensors`` the best.
+
+    Raises:
+        FercoreError: an empty set, a loss that is not finite, a checkpoint of other settings, or
+            a file that cannot be read or written.
+    """
+    if len(training) == 0 or any(len(validation[name]) == 0 for name in choose_on):
+        raise FercoreError("there are no images to train on, or none to choose the checkpoint by")
+    started = time.monotonic()
+    loop = _Loop(model, training, validation, recipe, choose_on, backend, seed, run, folder)
+    if resume and loop.last_path.exists():
+        loop.restore()
+    while not loop.finished:
+        line = loop.run_epoch(on_step)
+        loop.save()
+        if on_epoch:
+            on_epoch(line)
+    return Outcome(
+        loop.best["epoch"], loop.best["accuracy"], loop.epoch, time.monotonic() - started
+    )
+
+
+class _Loop:
+    """The state of one training between epochs."""
+
+    def __init__(
+        self,
+        model: Model,
+        training: Dataset,
+        validation: Mapping[str, Dataset],
+        recipe: Recipe,
+        choose_on: tuple[str, ...],
+        backend: Backend,
+        seed: int,
+        run: int,
+        folder: Path,
+    ) -> None:
+        self.model, self.recipe, self.backend = model, recipe, backend
+        self.seed, self.run, self.folder = seed, run, folder
+        self.choose_on = choose_on
+        self.last_path = folder / "last.safetensors"
+        self.fingerprint = _fingerprint(model, training, recipe, seed, run)
+        self.count = len(training)
+        self.optimizer = Optimizer(model.parameters(), recipe, backend)
+        self.stepper = _Stepper(model, self.optimizer, training, recipe, backend)
+        self.evaluators = {}
+        for name, dataset in validation.items():
+            sample = dataset if name in choose_on else followed_sample(dataset, seed)
+            self.evaluators[name] = Evaluator(model, sample.images, sample.labels, backend)
+        self.plateau = Plateau(recipe.step_factor, recipe.plateau_patience)
+        self.epoch = 0
+        self.best: dict[str, Any] = {"epoch": 0, "accuracy": -1.0, "loss": math.inf}
+        self.lines: list[dict[str, Any]] = []
+
+    @property
+    def finished(self) -> bool:
+        patience = self.recipe.early_stopping
+        stopped = patience > 0 and self.epoch - self.best["epoch"] >= patience
+        return self.epoch >= self.recipe.epochs or (stopped and self.epoch > 0)
+
+    def run_epoch(self, on_step: Callable[[int, int], None] | None) -> dict[str, Any]:
+        """One pass over the training images and the tests after it; returns its line of metrics."""
+        self.epoch += 1
+        started = time.monotonic()
+        order = permutation(self.count, self.seed, self.run, self.epoch)
+        batches = list(_batches(order, self.recipe.batch_size))
+        self.stepper.start_epoch()
+        for done, rows in enumerate(batches, start=1):
+            step = self.optimizer.steps
+            rate = learning_rate(self.recipe, step, len(batches), self.plateau)
+            self.stepper.step(rows, rate, (self.seed, self.run, self.epoch, step))
+            if on_step:
+                on_step(done, len(batches))
+        loss, accuracy = self.stepper.finish_epoch()
+        if not math.isfinite(loss):
+            raise FercoreError(
+                f"{self.folder.name}: the loss became {loss} in epoch {self.epoch}; lower "
+                "learning_rate, or set clip_norm (1.0, say) in the recipe"
+            )
+        seconds = time.monotonic() - started
+        evaluations = {name: evaluator() for name, evaluator in self.evaluators.items()}
+        improved = self._observe(evaluations)
+        line = {
+            "epoch": self.epoch,
+            "steps": self.optimizer.steps,
+            "learning_rate": rate,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "validation": {
+                name: {"accuracy": result.accuracy, "loss": result.loss, "n": result.n}
+                for name, result in evaluations.items()
+            },
+            "best": improved,
+            "seconds": round(seconds, 3),
+            "images_per_s": round(self.count / seconds, 1),
+        }
+        self.lines.append(line)
+        if improved:
+            facts = {"epoch": self.epoch, "validation_accuracy": self.best["accuracy"]}
+            checkpoint.save_model(self.folder / "best.safetensors", self.model, facts)
+        return line
+
+    def _observe(self, evaluations: Mapping[str, Evaluation]) -> bool:
+        chosen = [evaluations[name] for name in self.choose_on]
+        accuracy = sum(result.accuracy for result in chosen) / len(chosen)
+        loss = sum(result.loss for result in chosen) / len(chosen)
+        self.plateau.observe(accuracy)
+        if (accuracy, -loss) <= (self.best["accuracy"], -self.best["loss"]):
+            return False
+        self.best = {"epoch": self.epoch, "accuracy": accuracy, "loss": loss}
+        return True
+
+    def save(self) -> None:
+        """Write the state of the training; the state file comes last and makes it valid."""
+        lines = "".join(json.dumps(line) + "\n" for line in self.lines)
+        write_atomically(self.folder / "metrics.jsonl", lines)
+        tensors = {f"model.{name}": array for name, array in self.model.state().items()}
+        moments = self.optimizer.state()
+        tensors.update({f"optimizer.{name}": array for name, array in moments.items()})
+        state = {
+            "fingerprint": self.fingerprint,
+            "epoch": self.epoch,
+            "steps": self.optimizer.steps,
+            "best": self.best,
+            "plateau": self.plateau.state(),
+        }
+        metadata = {**checkpoint.describe(self.model), "training": state}
+        checkpoint.write(self.last_path, tensors, metadata)
+        summary = {
+            "status": "finished" if self.finished else "running",
+            "epoch": self.epoch,
+            "epochs": self.recipe.epochs,
+            "best": self.best,
+        }
+        write_atomically(self.folder / "state.json", json.dumps(summary, indent=1) + "\n")
+
+    def restore(self) -> None:
+        """Continue from the state file; FercoreError if it belongs to another training."""
+        saved = checkpoint.read(self.last_path)
+        state = saved.metadata.get("training")
+        if state is None:
+            raise FercoreError(
+                f"{self.last_path}: holds no training state; delete it to start anew"
+            )
+        for what, value in self.fingerprint.items():
+            if state["fingerprint"].get(what) != value:
+                raise FercoreError(
+                    f"{self.last_path}: was trained with other {what}; go back to the old "
+                    "settings, or delete the run's folder to train it again"
+                )
+        checkpoint.load_weights(self.model, saved, "model.")
+        self.optimizer.load_state(saved.part("optimizer."), state["steps"])
+        self.epoch, self.best = state["epoch"], state["best"]
+        self.plateau = Plateau(
+            self.recipe.step_factor, self.recipe.plateau_patience, **state["plateau"]
+        )
+        written = (self.folder / "metrics.jsonl").read_text().splitlines()
+        self.lines = [json.loads(line) for line in written[: self.epoch]]
+
+
+class _Stepper:
+    """Training steps, recorded once for each batch size that occurs (two, as a rule)."""
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        training: Dataset,
+        recipe: Recipe,
+        backend: Backend,
+    ) -> None:
+        self.model, self.optimizer, self.recipe, self.backend = model, optimizer, recipe, backend
+        self.images = backend.from_host(training.images)
+        self.labels = backend.from_host(training.labels.astype(np.int32))
+        self.rng = backend.from_host(np.zeros(4, dtype=np.uint32))
+        self.statistics = backend.empty((4,), "float64")
+        self.class_weights = None
+        if recipe.class_weights == "balanced":
+            weights = balanced_weights(training.labels, model.classes)
+            self.class_weights = backend.from_host(weights)
+        self.augmentation = Augmentation(
+            recipe.flip, recipe.shift, recipe.rotation, recipe.scale, recipe.cutout
+        )
+        self.plans: dict[int, tuple[Plan, Buffer]] = {}
+
+    def start_epoch(self) -> None:
+        self.backend.fill(self.statistics, 0.0)
+
+    def step(self, rows: np.ndarray, rate: float, counters: tuple[int, int, int, int]) -> None:
+        """One update from the images at ``rows``."""
+        if len(rows) not in self.plans:
+            self.plans[len(rows)] = self._record(len(rows))
+        plan, indices = self.plans[len(rows)]
+        self.backend.write(indices, rows.astype(np.int32))
+        self.backend.write(self.rng, np.array(counters, dtype=np.uint32))
+        self.optimizer.start_step(rate)
+        plan.replay()
+
+    def finish_epoch(self) -> tuple[float, float]:
+        """Mean loss and accuracy over the epoch, while the weights were moving."""
+        loss, weight, correct, count = self.backend.to_host(self.statistics)
+        return float(loss / weight), float(correct / count)
+
+    def _record(self, size: int) -> tuple[Plan, Buffer]:
+        indices = self.backend.from_host(np.zeros(size, dtype=np.int32))
+
+        def program(recorder: Backend) -> list[Buffer]:
+            x, y = augment(recorder, self.images, self.labels, indices, self.rng, self.augmentation)
+            logits = self.model(
+                x, Context(training=True, rng=self.rng, dropout=self.recipe.dropout)
+            )
+            loss = SoftmaxCrossEntropy(
+                self.statistics,
+                class_weights=self.class_weights,
+                label_smoothing=self.recipe.label_smoothing,
+            )
+            self.optimizer.update(recorder, backward(loss(logits, y)))
+            return []
+
+        return record(self.backend, program), indices
+
+
+def permutation(count: int, seed: int, run: int, epoch: int) -> np.ndarray:
+    """The order in which an epoch visits its images: a pure function of its arguments."""
+    key = np.array([seed << 32 | run, epoch], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).permutation(count)
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """``N / (K * n_k)`` for each class; 0 for a class without images."""
+    counts = np.bincount(labels, minlength=classes)
+    present = np.count_nonzero(counts)
+    return np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 0.0)
+
+
+def followed_sample(dataset: Dataset, seed: int) -> Dataset:
+    """At most ``FOLLOWED`` images of a set, the same for every run of a seed."""
+    if len(dataset) <= FOLLOWED:
+        return dataset
+    return dataset.select(np.sort(permutation(len(dataset), seed, 0, 0)[:FOLLOWED]))
+
+
+def _batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _fingerprint(
+    model: Model, training: Dataset, recipe: Recipe, seed: int, run: int
+) -> dict[str, Any]:
+    """What must be the same for a state file to be continued."""
+    masks = hashlib.sha256()
+    for name, parameter in model.parameters().items():
+        entries = parameter.mask.entries
+        masks.update(f"{name} {parameter.mask.kind} ".encode())
+        masks.update(b"" if entries is None else entries.tobytes())
+    images = hashlib.sha256(training.images.tobytes() + training.labels.tobytes())
+    return {
+        "model": model.name,
+        "masks": masks.hexdigest(),
+        "training images": images.hexdigest(),
+        "optimizer": recipe.optimizer,
+        "batch_size": recipe.batch_size,
+        "seed": seed,
+        "run number": run,
+    }

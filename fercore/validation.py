@@ -1,0 +1,68 @@
+"""Turning tables that people wrote into checked values, with errors that name the mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from fercore.errors import FercoreError
+
+Value = TypeVar("Value", bound=msgspec.Struct)
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """A hint for a misspelt ``word``: the nearest choice if one is near, else all of them."""
+    choices = list(choices)
+    folded = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(word.lower(), folded, n=1)
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    return f"choose from {', '.join(choices)}"
+
+
+def decode(table: Mapping[str, Any], kind: type[Value], where: str) -> Value:
+    """``table`` as a ``kind``, its keys, types and ranges checked.
+
+    Args:
+        table: plain values, as read from TOML.
+        kind: a msgspec Struct.
+        where: how messages call the table: ``"study.toml [recipe]"``.
+
+    Raises:
+        FercoreError: an unknown key or choice (with the nearest one), a wrong type, or a value out
+            of range.
+    """
+    if not isinstance(table, Mapping):
+        raise FercoreError(f"{where}: expected a table")
+    _check_keys(table, kind, where)
+    _check_choices(table, kind, where)
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        message, _, at = str(error).partition(" - at ")
+        key = at.strip("`").removeprefix("$").removeprefix(".")
+        raise FercoreError(f"{where}: {key + ': ' if key else ''}{_lower(message)}") from None
+
+
+def _check_keys(table: Mapping[str, Any], kind: type[msgspec.Struct], where: str) -> None:
+    fields = kind.__struct_fields__
+    for key in table:
+        if key not in fields:
+            raise FercoreError(f"{where}: there is no setting {key!r}; {did_you_mean(key, fields)}")
+
+
+def _check_choices(table: Mapping[str, Any], kind: type[msgspec.Struct], where: str) -> None:
+    for key, hint in get_type_hints(kind).items():
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        value = table.get(key)
+        if isinstance(value, str) and choices and value not in choices:
+            raise FercoreError(
+                f"{where}: {key} cannot be {value!r}; {did_you_mean(value, choices)}"
+            )
+
+
+def _lower(message: str) -> str:
+    return (message[:1].lower() + message[1:]).replace("`", "")

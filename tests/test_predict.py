@@ -1,0 +1,119 @@
+"""Probabilities for files, and accuracy on a dataset."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fercore import models, predict, training
+from fercore.data.dataset import CLASSES
+from fercore.data.images import Crop
+from fercore.errors import FercoreError
+from tests.faces import shrink_tiny, write_folder
+from tests.small_data import striped
+
+
+@pytest.fixture
+def model(compiled_backend, monkeypatch):
+    shrink_tiny(monkeypatch)
+    return models.build("tiny", seed=3, backend=compiled_backend)
+
+
+def predict_files(model, paths, **options):
+    return predict.predict_files(model, paths, backend=model_backend(model), **options)
+
+
+def model_backend(model):
+    return next(iter(model.parameters().values())).backend
+
+
+def test_files_folders_and_zip_files(model, tmp_path):
+    faces = write_folder(tmp_path / "faces", 1, seed=0, classes=("angry", "happy"))
+    archive = tmp_path / "faces.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(faces / "happy" / "000.png", "inside/happy.png")
+    alone = faces / "angry" / "000.png"
+    predictions, skipped = predict_files(model, [alone, faces, archive])
+    assert [p.file for p in predictions] == [
+        str(alone),
+        f"{faces}/angry/000.png",
+        f"{faces}/happy/000.png",
+        f"{archive}/inside/happy.png",
+    ]
+    assert skipped == []
+    assert predictions[0].probabilities == predictions[1].probabilities
+    assert predictions[2].probabilities == predictions[3].probabilities
+    assert predictions[0].probabilities != predictions[2].probabilities
+
+
+def test_probabilities_are_the_softmax_of_the_logits(model, tmp_path):
+    faces = write_folder(tmp_path / "faces", 1, seed=0)
+    (prediction,), _ = predict_files(model, [faces / "sad" / "000.png"])
+    pixels = np.asarray(Image.open(faces / "sad" / "000.png"))
+    logits = training.predict_logits(model, pixels[None], backend=model_backend(model))[0]
+    expected = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum()
+    np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-6)
+    assert prediction.label == CLASSES[int(np.argmax(expected))]
+
+
+def test_the_crop_is_taken(model, tmp_path):
+    path = tmp_path / "wide.png"
+    image = np.zeros((96, 96), dtype=np.uint8)
+    image[24:72, 24:72] = np.random.default_rng(0).integers(0, 256, (48, 48))
+    Image.fromarray(image).save(path)
+    inner = tmp_path / "inner.png"
+    Image.fromarray(image[24:72, 24:72]).save(inner)
+    (cropped,), _ = predict_files(model, [path], crop=Crop(0.25, 0.25, 0.75, 0.75))
+    (expected,), _ = predict_files(model, [inner])
+    assert cropped.probabilities == expected.probabilities
+
+
+def test_unreadable_files_are_listed_beside_the_others(model, tmp_path):
+    faces = write_folder(tmp_path / "faces", 1, seed=0, classes=("angry",))
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    predictions, skipped = predict_files(model, [tmp_path / "bad.png", faces])
+    assert len(predictions) == 1
+    assert skipped[0].file == str(tmp_path / "bad.png")
+    objects = json.loads(predict.predictions_as_json(predictions, skipped))
+    assert set(objects[0]["probabilities"]) == set(CLASSES)
+    assert sum(objects[0]["probabilities"].values()) == pytest.approx(1)
+    assert objects[1]["file"] == str(tmp_path / "bad.png")
+    assert objects[1]["error"]
+
+
+def test_no_readable_file_at_all_is_an_error(model, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(FercoreError, match=r"bad\.png: no image that can be read"):
+        predict_files(model, [tmp_path / "bad.png"])
+    with pytest.raises(FercoreError, match=r"absent\.png"):
+        predict_files(model, [tmp_path / "absent.png"])
+
+
+def test_a_table_has_a_line_an_image():
+    shares = (0.1, 0.0, 0.0, 0.7, 0.2, 0.0, 0.0)
+    text = predict.predictions_as_text([predict.Prediction("a.png", shares)])
+    header, row = text.splitlines()
+    assert header.split() == ["file", "class", *CLASSES]
+    assert row.split()[:3] == ["a.png", "happy", "10.0"]
+
+
+def test_evaluation_counts_what_the_network_says(model):
+    dataset = striped(40, seed=1)
+    backend = model_backend(model)
+    predicted = training.predict_logits(model, dataset.images, backend=backend).argmax(axis=1)
+    score = predict.evaluate(model, dataset, backend=backend)
+    assert score.n == 40
+    assert score.accuracy == np.mean(predicted == dataset.labels)
+    text = predict.score_as_text(score, "stripes")
+    assert text.startswith("stripes: 40 images")
+    assert "balanced accuracy" in text
+
+
+def test_evaluation_of_a_set_without_some_classes(model):
+    dataset = striped(40, seed=1)
+    some = dataset.select(np.flatnonzero(dataset.labels < 3))
+    score = predict.evaluate(model, some, backend=model_backend(model))
+    assert score.n_shared == score.n
+    assert "among the 3 classes that the set has" in predict.score_as_text(score, "some")

@@ -1,0 +1,411 @@
+"""Whole studies on a few striped images: what is written, resumed, refused, and trained again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from fercore import backends, results
+from fercore.config import study_from
+from fercore.data import manifest
+from fercore.errors import FercoreError
+from fercore.plan import Run
+from fercore.progress import Listener
+from fercore.protocol import execute
+from fercore.run_directory import RunDirectory
+from tests.faces import shrink_tiny, write_folder
+
+SIX = ("angry", "disgust", "fear", "happy", "sad", "surprise")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick(tmp_path_factory):
+    """A small network, and a cache of our own; skipped where there is no cpu backend."""
+    try:
+        backends.get("cpu")
+    except FercoreError as error:
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_tiny(patch)
+        patch.setenv("FERCORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("faces")
+    return {
+        "source": write_folder(root / "source", 12, seed=1),
+        "target": write_folder(root / "target", 8, seed=2, classes=SIX),
+        "other": write_folder(root / "other", 8, seed=3),
+    }
+
+
+def small_study(folders, **settings):
+    return study_from(
+        {
+            "source": f"src=folder:{folders['source']}",
+            "targets": [f"tgt=folder:{folders['target']}"],
+            "model": "tiny",
+            "strategies": ["FC", "FU"],
+            "recipe": {"epochs": 2, "batch_size": 16, "warmup_epochs": 0},
+            "finetune": {"epochs": 2, "min_steps": 0},
+            **settings,
+        }
+    )
+
+
+class Recorder(Listener):
+    """Remembers what it is told; may interrupt after so many epochs, as Ctrl-C would."""
+
+    def __init__(self, interrupt_after=None):
+        self.trained, self.finished_runs, self.epochs = [], [], 0
+        self.interrupt_after = interrupt_after
+
+    def started(self, run):
+        self.run = run
+
+    def epoch(self, line):
+        self.epochs += 1
+        if self.run not in self.trained:
+            self.trained.append(self.run)
+        if self.epochs == self.interrupt_after:
+            raise KeyboardInterrupt
+
+    def finished(self, run, records):
+        self.finished_runs.append(run)
+
+
+def carry_out(study, path, listener=None, **options):
+    return execute(study, RunDirectory(path), listener=listener or Recorder(), **options)
+
+
+@pytest.fixture(scope="module")
+def done(folders, tmp_path_factory):
+    """A finished study: folder, records, listener."""
+    path, listener = tmp_path_factory.mktemp("study") / "run", Recorder()
+    return path, carry_out(small_study(folders), path, listener), listener
+
+
+def files_of(path):
+    """Every file of a study and its bytes, without speeds, which differ from run to run."""
+    contents = {}
+    for file in sorted(path.rglob("*")):
+        if file.name == "metrics.jsonl":
+            lines = [json.loads(line) for line in file.read_text().splitlines()]
+            for line in lines:
+                del line["seconds"], line["images_per_s"]
+            contents[str(file.relative_to(path))] = lines
+        elif file.is_file():
+            contents[str(file.relative_to(path))] = file.read_bytes()
+    return contents
+
+
+# -- what a study leaves ----------------------------------------------------------------------
+
+
+def test_the_run_directory_holds_what_was_promised(done):
+    path, _, listener = done
+    assert listener.finished_runs == ["BL", "tgt-FC-50", "tgt-FU-50", "tgt-FC-100", "tgt-FU-100"]
+    for run in listener.finished_runs:
+        names = {file.name for file in (path / "runs" / run).iterdir()}
+        assert names == {
+            *("run.json", "metrics.jsonl", "state.json", "results.json"),
+            *("best.safetensors", "last.safetensors"),
+        }
+        assert json.loads((path / "runs" / run / "state.json").read_text())["status"] == "finished"
+    assert {file.name for file in path.iterdir()} == {
+        *("config.toml", "environment.json", "datasets.json", "splits", "runs")
+    }
+
+
+def test_manifests_say_which_image_was_used_for_what(done, folders):
+    path, records, _ = done
+    study = small_study(folders)
+    from fercore.study_data import load_study
+
+    data = load_study(study, path / "data")
+    dataset = data.datasets["tgt"].dataset
+    whole = manifest.read(path / "splits" / "tgt.csv", dataset)
+    half = manifest.read(path / "splits" / "50" / "tgt.csv", dataset)
+    assert set(half.train) < set(whole.train)
+    np.testing.assert_array_equal(half.test, whole.test)
+    by_run = {record.run: record for record in records}
+    assert by_run["tgt-FC-50"].training_images == len(half.train)
+    assert by_run["tgt-FC-100"].training_images == len(whole.train)
+    assert by_run["tgt-FU-100"].training_images == len(whole.train) + by_run["BL"].training_images
+    assert not (path / "splits" / "50" / "src.csv").exists()
+
+
+def test_records_of_a_set_without_neutral(done):
+    _, records, _ = done
+    assert [(r.run, r.target, r.amount) for r in records] == [
+        ("BL", "tgt", None),
+        *(("tgt-FC-50", "tgt", 50), ("tgt-FU-50", "tgt", 50)),
+        *(("tgt-FC-100", "tgt", 100), ("tgt-FU-100", "tgt", 100)),
+    ]
+    for record in records:
+        assert record.shared_classes == 6
+        assert record.n_source_shared < record.n_source  # neutral is left out
+        assert record.n_target_shared == record.n_target
+        assert sum(record.source_confusion[6]) == record.n_source - record.n_source_shared
+        assert record.target_accuracy_shared >= record.target_accuracy
+        assert record.source_accuracy == pytest.approx(
+            np.trace(record.source_confusion) / record.n_source
+        )
+    base, tuned = records[0], records[1]
+    assert tuned.forgetting == base.source_accuracy - tuned.source_accuracy
+
+
+def test_the_tested_network_is_the_best_checkpoint(done, folders):
+    path, records, _ = done
+    from fercore import checkpoint, training
+    from fercore.plan import Part
+    from fercore.study_data import load_study
+
+    backend = backends.get("cpu")
+    model = checkpoint.load_model(path / "runs" / "tgt-FC-100" / "best.safetensors", backend)
+    test = load_study(small_study(folders), path).select(Part("tgt", "test"))
+    logits = training.predict_logits(model, test.images, backend=backend)
+    record = next(r for r in records if r.run == "tgt-FC-100")
+    assert np.mean(logits.argmax(axis=1) == test.labels) == record.target_accuracy
+    state = json.loads((path / "runs" / "tgt-FC-100" / "state.json").read_text())
+    assert record.best_epoch == state["best"]["epoch"]
+
+
+def test_finetuning_starts_from_bls_best_network_and_keeps_what_is_frozen(done):
+    path, _, _ = done
+    base = load_file(path / "runs" / "BL" / "best.safetensors")
+    tuned = load_file(path / "runs" / "tgt-FC-100" / "last.safetensors")
+    moved = {name for name in base if not np.array_equal(base[name], tuned[f"model.{name}"])}
+    assert moved == {name for name in base if name.startswith("fc")}
+
+
+def test_runs_are_written_down_as_values(done):
+    path, _, _ = done
+    content = json.loads((path / "runs" / "tgt-FU-50" / "run.json").read_text())
+    run = msgspec.convert(content["run"], Run)
+    assert run.strategy.name == "FU"
+    assert run.choose_on == ("source", "target")
+
+
+def test_the_environment_is_recorded(done):
+    facts = json.loads((done[0] / "environment.json").read_text())
+    assert facts["backend"] == "cpu"
+    assert facts["threads"] >= 1
+    assert {"fercore", "python", "processor", "instructions", "blas"} <= set(facts)
+
+
+# -- resume -----------------------------------------------------------------------------------
+
+
+def test_a_finished_study_is_not_trained_again(done, folders):
+    path, records, _ = done
+    listener, before = Recorder(), files_of(path)
+    assert carry_out(small_study(folders), path, listener, resume=True) == records
+    assert listener.trained == []
+    assert files_of(path) == before
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_an_interrupted_study_ends_up_equal_byte_for_byte(done, folders, tmp_path, epochs):
+    """Within a run, after its last epoch, and in the run after it."""
+    path, records, _ = done
+    study = small_study(folders)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(study, tmp_path / "run", Recorder(interrupt_after=epochs))
+    listener = Recorder()
+    assert carry_out(study, tmp_path / "run", listener, resume=True) == records
+    assert listener.epochs == 10 - epochs
+    assert files_of(tmp_path / "run") == files_of(path)
+
+
+def test_a_killed_study_ends_up_equal_byte_for_byte(done, folders, tmp_path):
+    path, records, _ = done
+    study = small_study(folders)
+    places = {name: str(path) for name, path in folders.items()}
+    script = f"""
+        from tests.test_protocol import *
+
+        class Killer(Recorder):
+            def step(self, done, total):
+                if self.epochs == 3:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        shrink_tiny(pytest.MonkeyPatch())
+        carry_out(small_study({places!r}), Path({str(tmp_path / "run")!r}), Killer())
+    """
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], env=environment, check=False
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert carry_out(study, tmp_path / "run", resume=True) == records
+    assert files_of(tmp_path / "run") == files_of(path)
+
+
+def test_records_of_another_version_are_made_anew(folders, tmp_path):
+    study = small_study(folders, strategies=["BL"])
+    records = carry_out(study, tmp_path / "run")
+    path = tmp_path / "run" / "runs" / "BL" / "results.json"
+    content = json.loads(path.read_text())
+    del content["records"][0]["source_loss"]
+    path.write_text(json.dumps(content))
+    listener = Recorder()
+    assert carry_out(study, tmp_path / "run", listener, resume=True) == records
+    assert listener.trained == []
+
+
+def test_a_folder_in_use_is_refused_with_the_mend(done, folders, tmp_path):
+    with pytest.raises(FercoreError, match="exists already; add --resume to continue it, or"):
+        carry_out(small_study(folders), done[0])
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(FercoreError, match="exists already; choose another --out"):
+        carry_out(small_study(folders), tmp_path, resume=True)
+
+
+def test_resume_of_nothing_starts_anew(folders, tmp_path):
+    study = small_study(folders, strategies=["BL"])
+    records = carry_out(study, tmp_path / "run", resume=True)
+    assert [record.run for record in records] == ["BL"]
+
+
+def test_a_changed_setting_is_named_and_refused(done, folders):
+    path, before = done[0], files_of(done[0])
+    study = small_study(folders, finetune={"epochs": 3, "min_steps": 0})
+    with pytest.raises(FercoreError, match=r"finetune\.epochs: 2 -> 3.*--accept-changes"):
+        carry_out(study, path, resume=True)
+    assert files_of(path) == before
+
+
+def test_accepted_changes_train_only_what_they_affect(folders, tmp_path):
+    path = tmp_path / "run"
+    carry_out(small_study(folders), path)
+    study = small_study(folders, finetune={"epochs": 3, "min_steps": 0})
+    listener = Recorder()
+    carry_out(study, path, listener, resume=True, accept_changes=True)
+    assert listener.trained == ["tgt-FC-50", "tgt-FC-100"]
+    # A changed baseline changes whatever starts from it.
+    study = small_study(folders, strategy=[{"name": "long", "starts_from": "FC"}], seed=1)
+    listener = Recorder()
+    carry_out(study, path, listener, resume=True, accept_changes=True)
+    assert set(listener.trained) == set(listener.finished_runs)
+
+
+def test_an_added_target_leaves_the_other_runs_alone(folders, tmp_path):
+    path = tmp_path / "run"
+    carry_out(small_study(folders, strategies=["FC"], amounts=[100]), path)
+    targets = [f"tgt=folder:{folders['target']}", f"more=folder:{folders['other']}"]
+    study = small_study(folders, strategies=["FC"], amounts=[100], targets=targets)
+    listener = Recorder()
+    records = carry_out(study, path, listener, resume=True, accept_changes=True)
+    assert listener.trained == ["more-FC-100"]
+    assert [(r.run, r.target) for r in records] == [
+        *(("BL", "tgt"), ("BL", "more"), ("tgt-FC-100", "tgt"), ("more-FC-100", "more")),
+    ]
+
+
+def test_changed_images_are_named_and_refused(tmp_path):
+    target = write_folder(tmp_path / "target", 8, seed=2)
+    folders = {"source": write_folder(tmp_path / "source", 12, seed=1), "target": target}
+    study = small_study(folders, strategies=["FC"], amounts=[100])
+    carry_out(study, tmp_path / "run")
+    (target / "happy" / "000.png").unlink()
+    with pytest.raises(FercoreError, match="changed: tgt: other images, labels or parts"):
+        carry_out(study, tmp_path / "run", resume=True)
+    listener = Recorder()
+    carry_out(study, tmp_path / "run", listener, resume=True, accept_changes=True)
+    assert listener.trained == ["tgt-FC-100"]  # not BL, which never saw them
+
+
+def test_another_machine_is_named_and_refused(done, folders, tmp_path):
+    path = tmp_path / "run"
+    study = small_study(folders, strategies=["BL"])
+    carry_out(study, path)
+    facts = json.loads((path / "environment.json").read_text())
+    (path / "environment.json").write_text(json.dumps({**facts, "instructions": "abacus"}))
+    with pytest.raises(FercoreError, match="instructions: abacus -> "):
+        carry_out(study, path, resume=True)
+
+
+def test_two_processes_do_not_write_into_one_folder(folders, tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    with directory.locked(), pytest.raises(FercoreError, match="another fercore-train is writing"):
+        execute(small_study(folders), directory, listener=Recorder())
+
+
+# -- other studies ----------------------------------------------------------------------------
+
+
+def test_several_seeds_are_several_networks(folders, tmp_path):
+    study = small_study(folders, strategies=["BL"], seeds=2)
+    records = carry_out(study, tmp_path / "run")
+    assert [(r.run, r.seed) for r in records] == [("BL-s0", 0), ("BL-s1", 1)]
+    first, second = (
+        load_file(tmp_path / "run" / "runs" / run / "best.safetensors")
+        for run in ("BL-s0", "BL-s1")
+    )
+    assert not np.array_equal(first["fc1.weight"], second["fc1.weight"])
+
+
+def test_balanced_sampling_repeats_the_smaller_set(folders, tmp_path):
+    from fercore.execution import training_images
+    from fercore.plan import make_plan
+    from fercore.study_data import load_study
+
+    own = [
+        {"name": "even", "trains_on": "both", "recipe": {"sampling": "balanced"}},
+        {"name": "odd", "trains_on": "both"},
+    ]
+    study = small_study(folders, strategies=["even", "odd"], strategy=own, amounts=[100])
+    data = load_study(study, tmp_path)
+    runs = {run.id: run for run in make_plan(study, "src", ("tgt",))}
+    even = training_images(runs["tgt-even-100"], data)
+    odd = training_images(runs["tgt-odd-100"], data)
+    sizes = [len(entry.parts.train) for entry in data.datasets.values()]
+    assert len(odd) == sum(sizes)
+    assert len(even) == 2 * max(sizes)
+    target = even.sha256[max(sizes) :]
+    assert len(set(target)) == min(sizes)  # all of them, again and again
+
+
+def test_a_wrong_pattern_is_found_before_training(folders, tmp_path):
+    own = [{"name": "mine", "trainable": ["conv9_*"]}]
+    study = small_study(folders, strategies=["mine"], strategy=own)
+    listener = Recorder()
+    with pytest.raises(FercoreError, match=r"strategy mine: 'conv9_\*' matches no parameter"):
+        carry_out(study, tmp_path / "run", listener)
+    assert listener.epochs == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_single_network_lies_in_its_folder(folders, tmp_path):
+    study = small_study(folders, targets=[], strategies=["BL"])
+    directory = RunDirectory(tmp_path / "model", single=True)
+    (record,) = execute(study, directory, listener=Recorder())
+    assert record.target is None
+    assert record.target_accuracy is None
+    assert (tmp_path / "model" / "best.safetensors").exists()
+    assert not (tmp_path / "model" / "runs").exists()
+
+
+def test_a_target_without_a_common_class_is_refused(folders, tmp_path):
+    some = write_folder(tmp_path / "some", 8, seed=1, classes=("angry", "fear"))
+    rest = write_folder(tmp_path / "rest", 8, seed=1, classes=("happy", "sad"))
+    study = small_study({"source": some, "target": rest})
+    with pytest.raises(FercoreError, match="tgt and src have no class in common"):
+        carry_out(study, tmp_path / "run")
+
+
+def test_a_study_survives_in_its_results(done, tmp_path):
+    results.write(tmp_path, done[1])
+    assert results.read(tmp_path / "results.json") == done[1]

@@ -1,0 +1,213 @@
+"""Training: it learns, it can be interrupted anywhere, and it says what is wrong."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from fercore import backends, checkpoint, freeze, models
+from fercore.config import Recipe
+from fercore.errors import FercoreError
+from fercore.training import (
+    FOLLOWED,
+    Evaluator,
+    balanced_weights,
+    followed_sample,
+    permutation,
+    predict_logits,
+    train,
+)
+from tests.small_data import striped
+
+RECIPE = Recipe(
+    epochs=3, batch_size=24, learning_rate=0.02, warmup_epochs=0, flip=0.0, shift=1.0, rotation=0.0
+)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module", params=["cpu", "reference"])
+def backend(request):
+    options = {"dtype": "float32"} if request.param == "reference" else {}
+    try:
+        return backends.get(request.param, **options)
+    except FercoreError as error:
+        pytest.skip(str(error))
+
+
+def run(backend, folder: Path, recipe=RECIPE, strategy="BL", model_seed=0, **options):
+    model = models.build("tiny-bn", seed=model_seed, backend=backend)
+    freeze.apply(model, strategy)
+    outcome = train(
+        model,
+        options.pop("training", striped(60)),
+        options.pop("validation", {"source": striped(30, 1)}),
+        recipe,
+        choose_on=("source",),
+        backend=backend,
+        seed=5,
+        run=7,
+        folder=folder,
+        **options,
+    )
+    return model, outcome
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("best.safetensors", "last.safetensors")}
+
+
+def metrics(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"], line["images_per_s"]
+    return lines
+
+
+@pytest.mark.parametrize("strategy", ["BL", "FC+CL"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "adamw", "learning_rate": 0.001, "clip_norm": 1.0},
+        {"schedule": "plateau", "plateau_patience": 1, "class_weights": "balanced"},
+    ],
+    ids=["sgd", "adamw", "plateau"],
+)
+def test_resumed_equals_uninterrupted_byte_for_byte(backend, tmp_path, changes, strategy):
+    recipe = msgspec.structs.replace(RECIPE, **changes)
+    run(backend, tmp_path / "whole", recipe, strategy)
+
+    def killed_after_two(line):
+        if line["epoch"] == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run(backend, tmp_path / "cut", recipe, strategy, on_epoch=killed_after_two)
+    # Another initialisation shows that everything comes from the state file.
+    run(backend, tmp_path / "cut", recipe, strategy, model_seed=1, resume=True)
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+    assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
+
+
+def test_killed_within_an_epoch_loses_only_that_epoch(backend, tmp_path):
+    run(backend, tmp_path / "whole")
+    steps = []
+
+    def killed_in_the_second_epoch(done, total):
+        steps.append(done)
+        if len(steps) == total + 1:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run(backend, tmp_path / "cut", on_step=killed_in_the_second_epoch)
+    assert json.loads((tmp_path / "cut/state.json").read_text())["epoch"] == 1
+    run(backend, tmp_path / "cut", model_seed=1, resume=True)
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+def test_it_learns_and_keeps_the_best_epoch(backend, tmp_path):
+    recipe = msgspec.structs.replace(RECIPE, epochs=8)
+    _, outcome = run(backend, tmp_path, recipe, training=striped(240))
+    lines = metrics(tmp_path)
+    scores = [
+        (line["validation"]["source"]["accuracy"], -line["validation"]["source"]["loss"])
+        for line in lines
+    ]
+    assert max(scores)[0] > 0.6
+    assert outcome.best_epoch == scores.index(max(scores)) + 1
+    best = checkpoint.load_model(tmp_path / "best.safetensors", backend)
+    held_out = striped(30, 1)
+    accuracy = np.mean(
+        predict_logits(best, held_out.images, backend=backend).argmax(axis=1) == held_out.labels
+    )
+    assert accuracy == pytest.approx(outcome.best_accuracy)
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["status"] == "finished"
+
+
+def test_evaluation_counts_every_image_once(backend):
+    model = models.build("tiny", backend=backend)
+    dataset = striped(131)  # one whole batch and a rest of three
+    evaluation = Evaluator(model, dataset.images, dataset.labels, backend)()
+    assert evaluation.logits.shape == (131, 7)
+    logits = evaluation.logits.astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    assert evaluation.loss == pytest.approx(-log_p[np.arange(131), dataset.labels].mean(), rel=1e-5)
+    assert evaluation.accuracy == np.mean(logits.argmax(axis=1) == dataset.labels)
+
+
+def test_a_followed_set_is_sampled_and_its_n_is_told(backend, tmp_path):
+    large = striped(FOLLOWED + 40, 2)
+    run(
+        backend,
+        tmp_path,
+        msgspec.structs.replace(RECIPE, epochs=1),
+        validation={"source": striped(30, 1), "target": large},
+    )
+    assert metrics(tmp_path)[0]["validation"]["target"]["n"] == FOLLOWED
+    assert followed_sample(large, 3).files == followed_sample(large, 3).files
+    assert followed_sample(large, 3).files != followed_sample(large, 4).files
+
+
+def test_early_stopping(backend, tmp_path):
+    recipe = msgspec.structs.replace(RECIPE, epochs=30, early_stopping=2, learning_rate=1e-12)
+    _, outcome = run(backend, tmp_path, recipe)
+    assert outcome.epochs < 30
+    assert outcome.epochs - outcome.best_epoch == 2
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_mend(backend, tmp_path):
+    recipe = msgspec.structs.replace(RECIPE, learning_rate=1e30)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FercoreError, match=r"the loss became .* in epoch 1; lower learning_rate"),
+    ):
+        run(backend, tmp_path, recipe)
+
+
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        ("masks", {"strategy": "FC"}),
+        ("optimizer", {"recipe": msgspec.structs.replace(RECIPE, optimizer="adam")}),
+        ("batch_size", {"recipe": msgspec.structs.replace(RECIPE, batch_size=25)}),
+        ("training images", {"training": striped(60, 9)}),
+    ],
+)
+def test_resuming_another_training_is_refused(backend, tmp_path, what, changes):
+    run(backend, tmp_path, msgspec.structs.replace(RECIPE, epochs=1))
+    with pytest.raises(FercoreError, match=f"last.safetensors: was trained with other {what}"):
+        run(backend, tmp_path, **{"recipe": RECIPE, "resume": True, **changes})
+
+
+def test_a_damaged_state_file_is_named(backend, tmp_path):
+    run(backend, tmp_path, msgspec.structs.replace(RECIPE, epochs=1))
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(FercoreError, match=r"last\.safetensors: is damaged"):
+        run(backend, tmp_path, resume=True)
+
+
+def test_an_empty_set_is_refused(backend, tmp_path):
+    with pytest.raises(FercoreError, match="no images to train on"):
+        run(backend, tmp_path, training=striped(60).select([]))
+
+
+def test_permutations_are_permutations_and_differ():
+    orders = [permutation(50, *key) for key in ((0, 1, 2), (0, 1, 3), (0, 2, 2), (1, 1, 2))]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len({order.tobytes() for order in orders}) == 4
+    assert permutation(50, 0, 1, 2).tobytes() == orders[0].tobytes()
+
+
+def test_balanced_weights_give_each_class_the_same_total():
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    weights = balanced_weights(labels, 4)
+    totals = weights[:3] * np.bincount(labels)
+    np.testing.assert_allclose(totals, len(labels) / 3)
+    assert weights[3] == 0
