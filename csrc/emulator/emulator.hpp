@@ -40,12 +40,12 @@ inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float rsqrtf(float x) { return 1.0F / std::sqrt(x); }
 
-#define EMULATED_KERNEL(name, threads, ...)                                                       \
-    static void name(__VA_ARGS__);                                                                \
-    extern "C" __attribute__((visibility("default"))) int emulate_##name(                         \
-        const emulator::Launch& launch) {                                                         \
-        return emulator::launch(#name, threads, name, launch);                                    \
-    }                                                                                             \
+#define EMULATED_KERNEL(name, threads, ...)                               \
+    static void name(__VA_ARGS__);                                        \
+    extern "C" __attribute__((visibility("default"))) int emulate_##name( \
+        const emulator::Launch& launch) {                                 \
+        return emulator::launch(#name, threads, name, launch);            \
+    }                                                                     \
     static void name(__VA_ARGS__)
 
 template <class T>

@@ -44,9 +44,7 @@ class Fiber {
         stack_ = slot;
     }
 
-    static void change(Fiber& from, Fiber& to) {
-        fercore_emulator_switch(&from.stack_, to.stack_);
-    }
+    static void change(Fiber& from, Fiber& to) { fercore_emulator_switch(&from.stack_, to.stack_); }
 
   private:
     void* stack_ = nullptr;

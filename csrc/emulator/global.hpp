@@ -34,8 +34,7 @@ class Global {
     Global(T* begin, u64 count) : pointer_(begin), begin_(begin), end_(begin + count) {}
     template <class U>
         requires std::is_same_v<const U, T>
-    Global(Global<U> other)
-        : pointer_(other.pointer_), begin_(other.begin_), end_(other.end_) {}
+    Global(Global<U> other) : pointer_(other.pointer_), begin_(other.begin_), end_(other.end_) {}
 
     T& operator[](emulator::Index index) const { return *checked(index.value, 1, index.where); }
     T& operator*() const { return *checked(0, 1, emulator::Where::current()); }

@@ -21,12 +21,12 @@ struct Unpack<Global<T>> {
     }
 };
 
+inline std::mutex one_at_a_time;  // Python lets go of its own lock during a launch
+
 // Launches `kernel`, whose blocks have at most `most` threads; returns 0, or 1 with a message.
 template <class... Parameters>
 int launch(const char* name, u32 most, void (*kernel)(Parameters...), const Launch& launch) {
-    static std::mutex one_at_a_time;
     const std::lock_guard lock(one_at_a_time);
-    static const Stacks stacks;
     static void (*body)(Parameters...);
     static std::tuple<Parameters...> parameters;
 
@@ -56,7 +56,7 @@ int launch(const char* name, u32 most, void (*kernel)(Parameters...), const Laun
         blockIdx = {block % gridDim.x, block / gridDim.x % gridDim.y,
                     block / (gridDim.x * gridDim.y)};
         shared_memory.begin_block();
-        run_block(stacks.data());
+        run_block();
         shared_memory.check_guards();
         if (machine.failed) return 1;
     }

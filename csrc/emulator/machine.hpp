@@ -6,12 +6,11 @@
 // which threads wait where.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <source_location>
@@ -43,6 +42,7 @@ using Where = std::source_location;
 
 constexpr u32 lanes = 32, most_threads = 1024;
 constexpr std::size_t page = 4096, stack_bytes = 128 * 1024;
+constexpr u64 stack_end = 0x5AFE57AC;  // below it begins the stack of another thread
 
 // One argument of a launch. `bytes` is the size of a buffer, or 0 for a number.
 struct Argument {
@@ -100,6 +100,8 @@ struct Machine {
     u32 launches = 0;
     u32 epoch = 1, block_epoch = 1;  // barriers passed since loading, now and when the block began
     bool failed;
+    // Pages that no thread reaches are never used.
+    char* stacks = static_cast<char*>(std::aligned_alloc(page, most_threads* stack_bytes));
 };
 
 inline Machine machine;
@@ -205,8 +207,15 @@ void collective(Arguments& mine, void (*together)(Arguments* const* lane), const
 
 // -- one block ------------------------------------------------------------------------------------
 
+inline u64& end_of_stack(u32 thread) {
+    return *reinterpret_cast<u64*>(machine.stacks + thread * stack_bytes);
+}
+
 inline void run_thread() {
     machine.body();
+    if (end_of_stack(machine.current) != stack_end) {
+        fail(Where::current(), "more than 128 KB of local arrays");
+    }
     ++machine.finished;
     switch_out(State::finished, Where());
     __builtin_unreachable();
@@ -233,7 +242,8 @@ inline void open_barrier() {
         together = machine.thread[t].where.line() == where.line();
     }
     if (!together) {
-        return record_failure(block_name() + ": divergent barrier: " + describe_threads());
+        return record_failure(block_name() +
+                              ": divergent barrier or warp collective: " + describe_threads());
     }
     for (u32 t = 0; t < machine.threads; ++t) machine.thread[t].state = State::ready;
     machine.runnable = machine.threads;
@@ -242,7 +252,7 @@ inline void open_barrier() {
     if (machine.launch->order == 2) set_order(machine.order, machine.threads);
 }
 
-inline void run_block(char* stacks) {
+inline void run_block() {
     machine.runnable = machine.threads;
     machine.waiting = machine.finished = 0;
     machine.block_epoch = ++machine.epoch;
@@ -253,7 +263,8 @@ inline void run_block(char* stacks) {
         thread.copy_group = 0;
         // Tops staggered within a page, or all stacks would share the same few cache lines.
         const std::size_t stagger = t * 320 % page;
-        char* top = stacks + (t + 1) * stack_bytes - stagger;
+        char* top = machine.stacks + (t + 1) * stack_bytes - stagger;
+        end_of_stack(t) = stack_end;
         thread.fiber.start(top, stack_bytes - page - stagger, run_thread);
     }
     for (u32 w = 0; w < machine.threads / lanes; ++w) machine.warp[w].arrived = 0;
@@ -270,22 +281,5 @@ inline void run_block(char* stacks) {
         }
     }
 }
-
-// Stacks for all threads, with a page below each that nobody may touch.
-class Stacks {
-  public:
-    Stacks() {
-        data_ = static_cast<char*>(mmap(nullptr, most_threads * stack_bytes,
-                                        PROT_READ | PROT_WRITE,
-                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-        if (data_ == MAP_FAILED) std::abort();
-        for (u32 t = 0; t < most_threads; ++t) mprotect(data_ + t * stack_bytes, page, PROT_NONE);
-    }
-    ~Stacks() { munmap(data_, most_threads * stack_bytes); }
-    char* data() const { return data_; }
-
-  private:
-    char* data_;
-};
 
 }  // namespace emulator

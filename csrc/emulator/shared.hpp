@@ -1,9 +1,9 @@
 // Shared memory: NaN at first, guarded, and watched.
 //
 // Entries of an `Array` are reached through references that note who reads and who writes. Two
-// accesses of one entry by two threads, one of them a write, need a __syncthreads() between them (or
-// a __syncwarp() within a warp): where there is none, the kernel has a race, whatever the order in
-// which threads happen to run. Notes are kept for each two bytes.
+// accesses of one entry by two threads, one of them a write, need a __syncthreads() between them
+// (or a __syncwarp() within a warp): where there is none, the kernel has a race, whatever the order
+// in which threads happen to run. Notes are kept for each two bytes.
 #pragma once
 
 #include "global.hpp"
@@ -51,7 +51,7 @@ struct SharedMemory {
         std::memset(bytes + region.offset + region.size, guard_value, guard_bytes);
     }
 
-    // The first thread to get there finds a place, aligned as the start of a GPU's shared memory is.
+    // The first thread to get there finds a place, aligned like the start of a GPU's.
     void place(Region& region, u32 size) {
         region.launch = machine.launches;
         region.size = size;
@@ -124,7 +124,7 @@ inline bool ordered_in_warp(u16 other, u32 other_warp_epoch) {
 inline void note_read(Note& note, const Where& where) {
     const u16 me = static_cast<u16>(machine.current);
     if (note.write_epoch < machine.block_epoch) {
-        fail(where, "reads shared memory that nobody has written");
+        fail(where, "reads shared memory that nobody has written yet");
     }
     if (note.in_flight) {
         fail(where, "reads what the asynchronous copy at " + at(note.written_at) +
@@ -202,7 +202,9 @@ class SharedReference {
         *address_ = value;
         return *this;
     }
-    const SharedReference& operator=(const SharedReference& other) const { return *this = T(other); }
+    const SharedReference& operator=(const SharedReference& other) const {
+        return *this = T(other);
+    }
     const SharedReference& operator+=(T value) const { return *this = T(*this) + value; }
     T* operator&() const { return address_; }
 
@@ -233,10 +235,10 @@ struct Array<T, Size> {
     }
 };
 
-#define SHARED(Struct, name)                                                                      \
-    static emulator::Region name##_region{#name " (" #Struct ")", emulator::Where::current()};    \
+#define SHARED(Struct, name)                                                                   \
+    static emulator::Region name##_region{#name " (" #Struct ")", emulator::Where::current()}; \
     Struct& name = emulator::static_shared<Struct>(name##_region)
 
-#define DYNAMIC_SHARED(Struct, name)                                                              \
-    static emulator::Region name##_region{#name " (" #Struct ")", emulator::Where::current()};    \
+#define DYNAMIC_SHARED(Struct, name)                                                           \
+    static emulator::Region name##_region{#name " (" #Struct ")", emulator::Where::current()}; \
     Struct& name = emulator::dynamic_shared<Struct>(name##_region)

@@ -39,7 +39,8 @@ void mma(MmaLane* const* lane, Unpack unpack) {
 }
 
 // A bf16 is the upper half of a float; a register holds two, the first in its lower half. Register
-// i of a: row g + 8 (i % 2), columns 2c + 8 (i / 2) on; register i of b: rows 2c + 8 i on, column g.
+// i of a: row g + 8 (i % 2), columns 2c + 8 (i / 2) on; register i of b: rows 2c + 8 i on, column
+// g.
 inline void mma_bf16(MmaLane* const* lane) {
     mma<16>(lane, [](const MmaLane& from, u32 g, u32 c, auto& a, auto& b) {
         for (u32 i = 0; i < 4; ++i) {

@@ -25,3 +25,11 @@ inline void store4(float* to, float4 value, emulator::Where where = emulator::Wh
     emulator::write_shared(to, 4, where);
     std::memcpy(to, &value, sizeof value);
 }
+
+template <class T>
+void store2(Global<T> to, float first, float second,
+            emulator::Where where = emulator::Where::current()) {
+    T* pair = to.checked(0, 2, where);
+    pair[0] = from_float<T>(first);
+    pair[1] = from_float<T>(second);
+}

@@ -1,0 +1,64 @@
+"""Dropout: see dropout.cu."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from cuda_kernels.runtime import Buffer, Runtime
+from cuda_kernels.specs import Grid, Kernel
+
+SOURCE = Path(__file__).with_suffix(".cu")
+THREADS = 256
+
+
+@dataclass(frozen=True)
+class Entries:
+    count: int
+
+    @property
+    def flops(self) -> int:
+        return self.count
+
+    @property
+    def bytes(self) -> int:
+        return 2 * 4 * self.count
+
+
+def _grid(entries: Entries) -> Grid:
+    return (-(-entries.count // (4 * THREADS)), 1, 1)
+
+
+KERNELS = (
+    Kernel(
+        "dropout",
+        "dropout",
+        1,
+        SOURCE,
+        "a thread draws one Philox block and uses its four words",
+        THREADS,
+        _grid,
+    ),
+)
+
+
+def dropout(
+    runtime: Runtime, x: Buffer, rng: Buffer, out: Buffer, *, rate: float, layer: int
+) -> None:
+    """``out = x * keep / (1 - rate)``, float32, any shape; its own gradient.
+
+    Entry ``i`` (flat) is kept where the upper 24 bits of word ``i % 4`` of Philox, at counter
+    ``(i // 4, step, layer, 0)`` and key ``(seed, run)``, times ``2**-24``, are at least ``rate``.
+    ``rng`` is uint32 ``[4]``: seed, run, epoch, step.
+    """
+    arguments = {
+        "x": x,
+        "rng": rng,
+        "out": out,
+        "count": x.size,
+        "layer": layer,
+        "threshold": math.ceil(rate * 2.0**24),
+        "scale": 1.0 / (1.0 - rate),
+    }
+    runtime.run("dropout", Entries(x.size), arguments)

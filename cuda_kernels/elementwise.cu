@@ -1,0 +1,50 @@
+// Whole buffers, entry by entry: filling, adding, and the gradient before a ReLU.
+//
+// Floor: bytes over the copy rate; there is at most one operation an entry. Version 1 moves 4 bytes
+// a thread and instruction; version 2 moves 16, which keeps more bytes in flight with fewer
+// instructions. Grids are as large as the GPU can hold at once; each thread strides over the rest.
+
+#include "grid.cuh"
+#include "vector.cuh"
+
+KERNEL(fill, 256, Global<float> out, u64 count, float value) {
+    for_entries(count, [&](u64 i) { out[i] = value; });
+}
+
+KERNEL(fill_double, 256, Global<double> out, u64 count, double value) {
+    for_entries(count, [&](u64 i) { out[i] = value; });
+}
+
+KERNEL(accumulate, 256, Global<float> total, Global<const float> term, u64 count) {
+    for_entries(count, [&](u64 i) { total[i] += term[i]; });
+}
+
+// Version 2: a thread owns four neighbours; the first threads take the last count % 4 entries, too.
+KERNEL(accumulate_by_4, 256, Global<float> total, Global<const float> term, u64 count) {
+    for_entries(count / 4, [&](u64 i) {
+        float4 sum = load4(total + 4 * i);
+        const float4 more = load4(term + 4 * i);
+        sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
+        store4(total + 4 * i, sum);
+    });
+    for_entries(count % 4, [&](u64 i) { total[count / 4 * 4 + i] += term[count / 4 * 4 + i]; });
+}
+
+// `out` is what the ReLU wrote.
+KERNEL(relu_gradient, 256, Global<const float> grad, Global<const float> out,
+       Global<float> grad_before, u64 count) {
+    for_entries(count, [&](u64 i) { grad_before[i] = out[i] > 0.0F ? grad[i] : 0.0F; });
+}
+
+KERNEL(relu_gradient_by_4, 256, Global<const float> grad, Global<const float> out,
+       Global<float> grad_before, u64 count) {
+    for_entries(count / 4, [&](u64 i) {
+        const float4 o = load4(out + 4 * i), g = load4(grad + 4 * i);
+        store4(grad_before + 4 * i, {o.x > 0.0F ? g.x : 0.0F, o.y > 0.0F ? g.y : 0.0F,
+                                     o.z > 0.0F ? g.z : 0.0F, o.w > 0.0F ? g.w : 0.0F});
+    });
+    for_entries(count % 4, [&](u64 tail) {
+        const u64 i = count / 4 * 4 + tail;
+        grad_before[i] = out[i] > 0.0F ? grad[i] : 0.0F;
+    });
+}

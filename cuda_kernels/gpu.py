@@ -1,0 +1,132 @@
+"""The runtime on an NVIDIA GPU, through CuPy."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuda_kernels.build import build
+from cuda_kernels.runtime import Buffer, Packed, Runtime, UnavailableError
+from cuda_kernels.specs import Grid, Kernel
+
+_DEFAULT_SHARED = 48 << 10  # above this a kernel has to say how much dynamic shared memory it takes
+
+
+class CupyRuntime(Runtime):
+    """One stream of one GPU; buffers are CuPy arrays.
+
+    Raises UnavailableError when CuPy, the driver or the GPU is missing.
+    """
+
+    def __init__(self, device: int = 0, pins: Mapping[str, int] | None = None) -> None:
+        super().__init__(pins)
+        self._cupy = _import_cupy(device)
+        self._device = self._cupy.cuda.Device(device)
+        self.arch = int(self._device.compute_capability)
+        with self._device:
+            self._stream = self._cupy.cuda.Stream(non_blocking=True)  # the default one: no graphs
+        self._modules: dict[Path, Any] = {}
+        self._functions: dict[tuple[Path, str, int], Any] = {}
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
+        with self._device, self._stream:
+            return self._cupy.empty(tuple(shape), dtype)
+
+    def copy_in(self, buffer: Buffer, array: np.ndarray) -> None:
+        buffer.set(np.ascontiguousarray(array), stream=self._stream)
+        self._stream.synchronize()  # `array` may change as soon as this returns
+
+    def copy_out(self, buffer: Buffer) -> np.ndarray:
+        return np.asarray(buffer.get(stream=self._stream))
+
+    def from_dlpack(self, array: Any) -> Buffer:
+        with self._device, self._stream:  # the producer makes this stream wait for its own
+            return self._cupy.from_dlpack(array)
+
+    def address(self, buffer: Buffer) -> int:
+        return int(buffer.data.ptr)
+
+    def _launch(
+        self, kernel: Kernel, grid: Grid, block: Grid, shared_bytes: int, packed: list[Packed]
+    ) -> None:
+        function = self._function(kernel, shared_bytes)
+        with self._device, self._stream:
+            function(grid, block, tuple(one.value for one in packed), shared_mem=shared_bytes)
+
+    def _function(self, kernel: Kernel, shared_bytes: int) -> Any:
+        key = kernel.source, kernel.name, shared_bytes
+        if key not in self._functions:
+            if kernel.source not in self._modules:
+                cubin = build(kernel.source, f"sm_{self.arch}")
+                with self._device:
+                    self._modules[kernel.source] = self._cupy.RawModule(path=str(cubin))
+            function = self._modules[kernel.source].get_function(kernel.name)
+            if shared_bytes > _DEFAULT_SHARED:
+                function.max_dynamic_shared_size_bytes = shared_bytes
+            self._functions[key] = function
+        return self._functions[key]
+
+    @contextmanager
+    def capture(self) -> Iterator[CupyGraph]:
+        graph = CupyGraph(self._stream)
+        with self._device, self._stream:
+            self._stream.begin_capture()
+            try:
+                yield graph
+            finally:
+                graph.captured = self._stream.end_capture()
+
+    def event(self) -> CupyEvent:
+        return CupyEvent(self._cupy, self._stream)
+
+    def synchronize(self) -> None:
+        self._stream.synchronize()
+
+
+class CupyGraph:
+    """A CUDA graph."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.captured: Any = None
+
+    def replay(self) -> None:
+        self.captured.launch(self._stream)
+
+
+class CupyEvent:
+    """A CUDA event."""
+
+    def __init__(self, cupy: Any, stream: Any) -> None:
+        self._cupy = cupy
+        self.event = cupy.cuda.Event()
+        self.event.record(stream)
+
+    def seconds_since(self, earlier: CupyEvent) -> float:
+        self.event.synchronize()
+        return float(self._cupy.cuda.get_elapsed_time(earlier.event, self.event)) * 1e-3
+
+
+def _import_cupy(device: int) -> Any:
+    """CuPy, if it is there and finds a GPU."""
+    try:
+        cupy: Any = importlib.import_module("cupy")
+    except ImportError as error:
+        raise UnavailableError(
+            "CuPy is missing; install fercore[cuda12] or fercore[cuda13], or use the emulator"
+        ) from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise UnavailableError(
+            f"no NVIDIA driver or no GPU ({error}); see whether nvidia-smi lists one, or use the "
+            "emulator"
+        ) from error
+    if device >= count:
+        raise UnavailableError(f"there is no GPU {device}; this machine has {count}")
+    return cupy

@@ -1,0 +1,40 @@
+// The one header that knows what a kernel is compiled for: a GPU, by NVRTC or nvcc, or the emulator
+// on a CPU, by g++. Kernels are written in CUDA C++ with its own names (threadIdx, __syncthreads,
+// fmaf, ...); what differs between the two has one name here or in one of the headers beside it.
+#pragma once
+
+#ifdef __CUDACC__
+
+#define ON_GPU 1
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int i32;
+typedef long long i64;
+
+// A function that kernels call.
+#define DEVICE __device__ __forceinline__
+
+// KERNEL(scale, 256, Global<float> x, u32 count, float factor) { ... }
+// A kernel, the most threads that one of its blocks may have, and its parameters: buffers and
+// numbers. They are read from the source text, too, so each is written out here, with no macro.
+#define KERNEL(name, threads, ...) \
+    extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+
+// A buffer in global memory, null if it is absent. Each is a buffer of its own: a kernel that works
+// in place has one parameter for what it reads and writes. The emulator checks every access.
+template <class T>
+using Global = T* __restrict__;
+
+#else
+
+#define ON_GPU 0
+
+#include "emulator.hpp"
+
+#define DEVICE inline
+#define KERNEL EMULATED_KERNEL
+
+#endif

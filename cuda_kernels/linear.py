@@ -1,0 +1,182 @@
+"""Fully connected layers: see linear.cu and linear_mma.cu.
+
+``x [N, I]``, ``weight [O, I]``, ``out`` and ``grad [N, O]`` are float32, or bf16 (uint16 arrays of
+bits) with ``precision="bf16"``; ``bias [O]`` and the gradients of parameters are always float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuda_kernels.runtime import Buffer, Runtime
+from cuda_kernels.specs import Grid, Kernel, Precision
+
+SIMPLE, MMA = (Path(__file__).with_name(name) for name in ("linear.cu", "linear_mma.cu"))
+
+
+@dataclass(frozen=True)
+class Product:
+    """``N x I`` inputs, ``O`` outputs, and the bytes of all matrices involved."""
+
+    n: int
+    i: int
+    o: int
+    bytes: int
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.n * self.i * self.o
+
+
+@dataclass(frozen=True)
+class ColumnSums:
+    n: int
+    o: int
+    bytes: int
+
+    @property
+    def flops(self) -> int:
+        return self.n * self.o
+
+
+def _tiles(edge: int, rows: str, columns: str) -> Callable[[Any], Grid]:
+    """One block for every ``edge x edge`` tile of the result, whose sides are named."""
+
+    def grid(product: Product) -> Grid:
+        return (-(-getattr(product, columns) // edge), -(-getattr(product, rows) // edge), 1)
+
+    return grid
+
+
+def _not_whole_chunks(product: Product) -> str | None:
+    if product.i % 8 == 0 and product.o % 8 == 0:
+        return None
+    return f"needs I and O to be multiples of 8, not {product.i} and {product.o}"
+
+
+def _versions(operation: str, rows: str, columns: str) -> list[Kernel]:
+    def simple(name: str, version: int, precision: Precision) -> Kernel:
+        why = "64x64 tiles in shared memory, 4x4 sums a thread, any shape"
+        grid = _tiles(64, rows, columns)
+        return Kernel(name, operation, version, SIMPLE, why, 256, grid, precision=precision)
+
+    return [
+        simple(operation, 1, "fp32"),
+        simple(f"{operation}_bf16", 1, "bf16"),
+        Kernel(
+            f"{operation}_bf16_mma",
+            operation,
+            2,
+            MMA,
+            "tensor cores: 128x128 tiles by 4 warps, cp.async in 3 stages, swizzled",
+            128,
+            _tiles(128, rows, columns),
+            refuses=_not_whole_chunks,
+            precision="bf16",
+            arch=80,
+            instructions=("HMMA.16816.F32.BF16", "LDSM.16.M", "LDGSTS.E.BYPASS"),
+        ),
+    ]
+
+
+def _bias_gradient(name: str, precision: Precision) -> Kernel:
+    def grid(sums: ColumnSums) -> Grid:
+        return (-(-sums.o // 32), 1, 1)
+
+    why = "32 columns a block, eight slices of rows, added in order"
+    return Kernel(name, "linear_bias_gradient", 1, SIMPLE, why, 256, grid, precision=precision)
+
+
+KERNELS = (
+    *_versions("linear_forward", "n", "o"),
+    *_versions("linear_input_gradient", "n", "i"),
+    *_versions("linear_weight_gradient", "o", "i"),
+    _bias_gradient("linear_bias_gradient", "fp32"),
+    _bias_gradient("linear_bias_gradient_bf16", "bf16"),
+)
+
+
+def forward(
+    runtime: Runtime,
+    x: Buffer,
+    weight: Buffer,
+    bias: Buffer | None,
+    out: Buffer,
+    *,
+    relu: bool = False,
+    precision: Precision = "fp32",
+) -> None:
+    """``out = x @ weight.T + bias``, then ReLU if asked."""
+    arguments = {"x": x, "weight": weight, "bias": bias, "out": out, "with_relu": relu}
+    _run(runtime, "linear_forward", x, weight, out, arguments, precision)
+
+
+def input_gradient(
+    runtime: Runtime,
+    grad: Buffer,
+    weight: Buffer,
+    grad_x: Buffer,
+    *,
+    precision: Precision = "fp32",
+) -> None:
+    """``grad_x = grad @ weight``."""
+    arguments = {"grad": grad, "weight": weight, "grad_x": grad_x}
+    _run(runtime, "linear_input_gradient", grad_x, weight, grad, arguments, precision)
+
+
+def weight_gradient(
+    runtime: Runtime,
+    x: Buffer | None,
+    grad: Buffer,
+    grad_weight: Buffer | None,
+    grad_bias: Buffer | None,
+    *,
+    accumulate: bool = False,
+    precision: Precision = "fp32",
+) -> None:
+    """``grad_weight = grad.T @ x`` and ``grad_bias``, the column sums of ``grad``; or adds to both.
+
+    What is ``None`` is not computed; ``x`` is read only for ``grad_weight``.
+    """
+    if grad_weight is not None:
+        arguments = {"x": x, "grad": grad, "grad_weight": grad_weight, "accumulate": accumulate}
+        _run(runtime, "linear_weight_gradient", x, grad_weight, grad, arguments, precision)
+    if grad_bias is not None:
+        n, o = grad.shape
+        sums = ColumnSums(n, o, grad.nbytes + grad_bias.nbytes)
+        arguments = {"grad": grad, "grad_bias": grad_bias, "n": n, "o": o, "accumulate": accumulate}
+        runtime.run("linear_bias_gradient", sums, arguments, precision=precision)
+
+
+def _run(
+    runtime: Runtime,
+    operation: str,
+    x: Buffer,
+    weight: Buffer,
+    out: Buffer,
+    arguments: dict[str, Any],
+    precision: Precision,
+) -> None:
+    """Launch a product; ``x``, ``weight`` and ``out`` have the shapes of the layer's own."""
+    (n, i), o = x.shape, weight.shape[0]
+    if weight.shape != (o, i) or out.shape != (n, o):
+        raise ValueError(f"{operation}: {x.shape}, {weight.shape} and {out.shape} do not fit")
+    product = Product(n, i, o, x.nbytes + weight.nbytes + out.nbytes)
+    runtime.run(operation, product, {**arguments, "n": n, "in": i, "o": o}, precision=precision)
+
+
+def to_bf16(array: np.ndarray) -> np.ndarray:
+    """float32 to bf16 bits (uint16), to nearest, ties to even; for what lies in host memory."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    return np.where(np.isnan(array), np.uint32(0x7FFF), rounded).astype(np.uint16)
+
+
+def from_bf16(bits: np.ndarray) -> np.ndarray:
+    """bf16 bits (uint16) as float32, exactly."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

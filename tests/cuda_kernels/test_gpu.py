@@ -1,0 +1,165 @@
+"""What CupyRuntime asks of CuPy, seen by a stand-in, for machines with no GPU.
+
+On a machine with one, every other test of kernels runs on the real thing as well.
+"""
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cuda_kernels import elementwise, linear, specs
+from cuda_kernels.gpu import CupyRuntime
+from cuda_kernels.runtime import UnavailableError
+
+
+class Array(np.ndarray):
+    """A NumPy array with the methods of CuPy's that the runtime calls."""
+
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+    def set(self, array, stream):
+        self[...] = array
+        stream.log.append("set")
+
+    def get(self, stream):
+        stream.log.append("get")
+        return np.array(self)
+
+
+class Stream(contextlib.AbstractContextManager):
+    def __init__(self, non_blocking):
+        assert non_blocking, "the default stream cannot be captured"
+        self.log = []
+
+    def __exit__(self, *_):
+        return None
+
+    def synchronize(self):
+        self.log.append("synchronize")
+
+    def begin_capture(self):
+        self.log.append("begin")
+
+    def end_capture(self):
+        self.log.append("end")
+        return SimpleNamespace(launch=lambda stream: stream.log.append("replay"))
+
+
+class Function:
+    """Takes a launch as CuPy's RawKernel does, and notes it."""
+
+    def __init__(self, name, launches):
+        self.name, self.launches = name, launches
+        self.max_dynamic_shared_size_bytes = 0
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        assert all(isinstance(value, np.generic) for value in args)
+        dynamic = self.max_dynamic_shared_size_bytes
+        self.launches.append((self.name, grid, block, args, shared_mem, dynamic))
+
+
+class Cupy:
+    """The part of the package that the runtime uses, on a machine with ``devices`` GPUs."""
+
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    def __init__(self, devices=1):
+        self.modules, self.launches = [], []
+        device = contextlib.nullcontext()
+        device.compute_capability = "90"
+        self.cuda = SimpleNamespace(
+            Device=lambda number: device,
+            Stream=Stream,
+            runtime=SimpleNamespace(
+                CUDARuntimeError=self.CUDARuntimeError, getDeviceCount=lambda: self.count(devices)
+            ),
+        )
+
+    def count(self, devices):
+        if devices is None:
+            raise self.CUDARuntimeError("cudaErrorInsufficientDriver")
+        return devices
+
+    def empty(self, shape, dtype):
+        return np.empty(shape, dtype).view(Array)
+
+    def RawModule(self, *, path):  # noqa: N802
+        assert Path(path).is_file()
+        self.modules.append(Path(path).name)
+        return SimpleNamespace(get_function=lambda name: Function(name, self.launches))
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    stand_in = Cupy()
+    monkeypatch.setitem(sys.modules, "cupy", stand_in)
+    return stand_in
+
+
+def test_launch(cupy, cuda_compiler):
+    runtime = CupyRuntime()
+    assert runtime.arch == 90
+    x, weight, out = (runtime.empty(shape, np.float32) for shape in ((3, 5), (7, 5), (3, 7)))
+    for _ in range(2):
+        linear.forward(runtime, x, weight, None, out, relu=True)
+    (name, grid, block, values, shared, _), _ = cupy.launches
+    assert (name, grid, block, shared) == ("linear_forward", (1, 1, 1), (256, 1, 1), 0)
+    pointers = [runtime.address(x), runtime.address(weight), 0, runtime.address(out)]
+    assert [int(value) for value in values] == [*pointers, 3, 5, 7, 1]
+    assert [value.itemsize for value in values] == [8, 8, 8, 8, 4, 4, 4, 4]
+    assert len(cupy.modules) == 1, "a cubin is loaded once"
+    assert cupy.modules[0].startswith("linear-sm_90-")
+
+
+def test_large_dynamic_shared_memory_is_asked_for(cupy, cuda_compiler):
+    runtime = CupyRuntime()
+    out = runtime.empty((4,), np.float32)
+    for shared in (48 << 10, 64 << 10):
+        arguments = {"out": out, "count": 4, "value": 0.0}
+        runtime.launch(specs.kernel("fill"), (1, 1, 1), (256, 1, 1), shared, arguments)
+    assert [launch[-2:] for launch in cupy.launches] == [(48 << 10, 0), (64 << 10, 64 << 10)]
+
+
+def test_copies_and_graphs_use_the_stream(cupy, cuda_compiler):
+    runtime = CupyRuntime()
+    out = runtime.empty((4,), np.float32)
+    runtime.copy_in(out, np.ones(4, np.float32))
+    with runtime.capture() as graph:
+        elementwise.fill(runtime, out, 0.0)
+    graph.replay()
+    assert (runtime.copy_out(out) == 1).all()
+    runtime.synchronize()
+    assert runtime._stream.log == [
+        *("set", "synchronize", "begin", "end", "replay", "get", "synchronize")
+    ]
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(UnavailableError, match=r"CuPy is missing; install fercore\[cuda12\]"):
+        CupyRuntime()
+    monkeypatch.setitem(sys.modules, "cupy", Cupy(devices=None))
+    with pytest.raises(UnavailableError, match=r"no NVIDIA driver or no GPU \(cudaErrorIns"):
+        CupyRuntime()
+    monkeypatch.setitem(sys.modules, "cupy", Cupy(devices=1))
+    with pytest.raises(UnavailableError, match="there is no GPU 1; this machine has 1"):
+        CupyRuntime(device=1)
+
+
+def test_the_package_stands_alone():
+    """It needs neither the engine nor CuPy to be imported."""
+    code = (
+        "import sys, cuda_kernels.linear, cuda_kernels.emulated, cuda_kernels.gpu\n"
+        "print([m for m in ('fercore', 'cupy', 'cuda', 'numba') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code]
+    root = Path(__file__).parents[2]
+    assert subprocess.run(command, cwd=root, capture_output=True, text=True).stdout == "[]\n"
