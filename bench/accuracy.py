@@ -26,6 +26,9 @@ from fercore.functions import augment
 from fercore.optim import Plateau, learning_rate
 from fercore.training import permutation
 
+SUPPORTED = {"optimizer": "sgd", "class_weights": "none", "clip_norm": 0.0, "early_stopping": 0}
+"""Settings of which PyTorch's side knows one value alone."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="NAME=PATH")
@@ -39,13 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     recipe = with_settings(Recipe(), json.loads(arguments.recipe), "--recipe")
+    _check(recipe)
     dataset = load(parse_spec(arguments.data))
     parts = split(dataset, "paper", arguments.seed)
     training, validation, test = (
         dataset.select(rows) for rows in (parts.train, parts.validation, parts.test)
     )
     backend = backends.get("cpu")
-    model = build(arguments.model)
+    model = build(arguments.model, dropout=recipe.dropout)
     copy_weights(models.build(arguments.model, seed=arguments.seed, backend=backend).state(), model)
     optimizer = _sgd(model, recipe)
     best = (-1.0, -math.inf, 0.0, 0)
@@ -132,9 +136,16 @@ def evaluate(model: nn.Module, dataset: Dataset, backend: Backend) -> tuple[floa
     return correct / len(dataset), loss / len(dataset)
 
 
+def _check(recipe: Recipe) -> None:
+    """Refuse what is not done on PyTorch's side, so that never two recipes are compared."""
+    for setting, value in SUPPORTED.items():
+        if getattr(recipe, setting) != value:
+            raise SystemExit(f"accuracy: only recipes with {setting} = {value} are compared")
+    if recipe.schedule == "plateau":
+        raise SystemExit("accuracy: recipes with schedule = plateau are not compared")
+
+
 def _sgd(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimizer != "sgd":
-        raise SystemExit("accuracy: only recipes with sgd are compared")
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}]

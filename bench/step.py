@@ -26,7 +26,8 @@ from fercore.nn import Context
 from fercore.optim import Optimizer
 from fercore.step import record
 
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.001, 0.9, 5e-4
+RECIPE = Recipe(learning_rate=0.001, momentum=0.9, nesterov=False, weight_decay=5e-4)
+"""What both sides do in a step."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.against == "torch":
         from bench.torch_step import torch_steps
 
-        contestants += torch_steps(arguments.model, images, labels)
+        steps = torch_steps(arguments.model, images, labels, RECIPE)
+        contestants += [Contestant(name, step) for name, step in steps.items()]
     rates = measure(contestants, arguments.batch, arguments.seconds)
     result = summarise(rates, arguments)
     if arguments.json:
@@ -80,8 +82,7 @@ def fercore_step(
 ) -> Contestant:
     """One recorded training step of ours."""
     model = models.build(model_name, backend=backend)
-    recipe = Recipe(momentum=MOMENTUM, nesterov=False, weight_decay=WEIGHT_DECAY)
-    optimizer = Optimizer(model.parameters(), recipe, backend)
+    optimizer = Optimizer(model.parameters(), RECIPE, backend)
     stored_images, stored_labels = backend.from_host(images), backend.from_host(labels)
     indices = backend.from_host(np.arange(len(images), dtype=np.int32))
     rng = backend.from_host(np.zeros(4, dtype=np.uint32))
@@ -90,7 +91,7 @@ def fercore_step(
 
     def program(recorder: Backend) -> list[Buffer]:
         x, y = augment(recorder, stored_images, stored_labels, indices, rng, Augmentation())
-        logits = model(x, Context(training=True, rng=rng))
+        logits = model(x, Context(training=True, rng=rng, dropout=RECIPE.dropout))
         gradients = backward(SoftmaxCrossEntropy(statistics_buffer)(logits, y))
         optimizer.update(recorder, gradients)
         return []
@@ -98,7 +99,7 @@ def fercore_step(
     plan = record(backend, program)
 
     def step() -> None:
-        optimizer.start_step(LEARNING_RATE)
+        optimizer.start_step(RECIPE.learning_rate)
         plan.replay()
         backend.to_host(statistics_buffer)  # waits for the step
 

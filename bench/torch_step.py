@@ -9,23 +9,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.step import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Contestant
+from fercore.config import Recipe
 from fercore.models import ARCHITECTURES
 
 
-def torch_steps(model_name: str, images: np.ndarray, labels: np.ndarray) -> list[Contestant]:
-    """PyTorch's step with contiguous and with channels-last tensors, on every core."""
+def torch_steps(
+    model_name: str, images: np.ndarray, labels: np.ndarray, recipe: Recipe
+) -> dict[str, Callable[[], None]]:
+    """PyTorch's step with contiguous and with channels-last tensors, on every core, by name."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    return [
-        Contestant(f"torch fp32 {name}", _step(model_name, images, labels, memory_format))
+    return {
+        f"torch fp32 {name}": _step(model_name, images, labels, recipe, memory_format)
         for name, memory_format in (
             ("contiguous", torch.contiguous_format),
             ("channels_last", torch.channels_last),
         )
-    ]
+    }
 
 
-def build(model_name: str, classes: int = 7) -> nn.Sequential:
+def build(model_name: str, classes: int = 7, dropout: float = 0.5) -> nn.Sequential:
     """The architecture of the same name, in PyTorch's layers."""
     base, _, normalised = model_name.partition("-")
     architecture = ARCHITECTURES[base]
@@ -52,17 +54,24 @@ def build(model_name: str, classes: int = 7) -> nn.Sequential:
     layers.append(nn.Flatten())
     features = size * size * channels
     for hidden in architecture.hidden:
-        layers += [nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Dropout(0.5)]
+        layers += [nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)]
         features = hidden
     return nn.Sequential(*layers, nn.Linear(features, classes))
 
 
 def _step(
-    model_name: str, images: np.ndarray, labels: np.ndarray, memory_format: torch.memory_format
+    model_name: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    recipe: Recipe,
+    memory_format: torch.memory_format,
 ) -> Callable[[], None]:
-    model = build(model_name).to(memory_format=memory_format)
+    model = build(model_name, dropout=recipe.dropout).to(memory_format=memory_format)
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
     )
     loss_function = nn.CrossEntropyLoss()
     stored = torch.from_numpy(images)

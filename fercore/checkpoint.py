@@ -75,7 +75,10 @@ def read(path: Path) -> Checkpoint:
         ) from error
     if metadata is None:
         raise FercoreError(f"{path}: was not written by fercore (its metadata has no such entry)")
-    return Checkpoint(path, tensors, json.loads(metadata))
+    try:
+        return Checkpoint(path, tensors, dict(json.loads(metadata)))
+    except (ValueError, TypeError) as error:
+        raise FercoreError(f"{path}: is damaged (its metadata: {error})") from error
 
 
 def save_model(path: Path, model: Model, facts: Mapping[str, Any] = {}) -> None:
@@ -96,7 +99,12 @@ def load_model(path: Path, backend: Backend) -> Model:
     """
     checkpoint = read(path)
     facts = checkpoint.metadata
-    model = models.build(facts["model"], classes=len(facts["classes"]), backend=backend)
+    if "training" in facts:
+        raise FercoreError(f"{path}: is the state of a training; give best.safetensors, beside it")
+    try:
+        model = models.build(facts["model"], classes=len(facts["classes"]), backend=backend)
+    except (FercoreError, KeyError, TypeError) as error:
+        raise FercoreError(f"{path}: does not name a network of this version ({error})") from error
     load_weights(model, checkpoint)
     return model
 

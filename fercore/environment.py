@@ -11,7 +11,17 @@ from typing import Any
 import fercore
 from fercore.backends.interface import Backend
 
-DECIDES_BITS = ("backend", "dtype", "threads", "instructions", "blas", "blas_core")
+DECIDES_BITS = (
+    "fercore",
+    "numpy",  # draws first weights and orders
+    "backend",
+    "dtype",
+    "threads",
+    "instructions",
+    "compiler",
+    "blas",
+    "blas_core",
+)
 """Entries that must be the same for the same seed to give the same bits."""
 
 
@@ -20,13 +30,13 @@ def describe(backend: Backend) -> dict[str, Any]:
     return {
         "fercore": fercore.__version__,
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in ("numpy", "pillow")},
+        **{name: importlib.metadata.version(name) for name in ("numpy", "pillow")},
         "system": platform.platform(),
         "processor": _processor(),
         "processors": len(os.sched_getaffinity(0)),
         "backend": backend.name,
         "dtype": str(backend.dtype),
-        **_build_info(backend),
+        **backend.build_info(),
     }
 
 
@@ -37,15 +47,6 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in DECIDES_BITS
         if old.get(key) != new.get(key)
     ]
-
-
-def _build_info(backend: Backend) -> dict[str, Any]:
-    """How the backend was built and what it found: threads, instruction set, BLAS."""
-    if backend.name != "cpu":
-        return {}
-    import _fercore_cpu
-
-    return dict(_fercore_cpu.build_info())
 
 
 def _processor() -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from fercore import checkpoint, freeze, models, training
 from fercore.backends.interface import Backend
 from fercore.data.dataset import Dataset
+from fercore.evaluation import predict_logits
 from fercore.files import read_json, write_atomically
 from fercore.nn import Model
 from fercore.plan import Part, Run
@@ -157,8 +158,7 @@ def _test(
     def answers(dataset: str) -> list[tuple[np.ndarray, np.ndarray]]:
         parts = [data.select(Part(dataset, "test")), data.select(Part(dataset, "validation"))]
         return [
-            (training.predict_logits(model, part.images, backend=backend), part.labels)
-            for part in parts
+            (predict_logits(model, part.images, backend=backend), part.labels) for part in parts
         ]
 
     on_source = answers(data.source)

@@ -48,6 +48,7 @@ class Cell:
     source_shared: Accuracy | None
     target_shared: Accuracy | None
     validation: float  # mean of both validation accuracies: by it strategies are chosen
+    validation_images: tuple[int, int]  # of the source, of the target
 
     @property
     def name(self) -> str:
@@ -103,16 +104,20 @@ def _cell(column: Column, records: Sequence[Record]) -> Cell:
     source, target = _accuracy(records, "source", ""), _accuracy(records, "target", "")
     if source is None or target is None:
         raise ValueError(f"{column_name(column)} was not tested on a target")
-    validations = [
-        (r.source_validation_accuracy + (r.target_validation_accuracy or 0.0)) / 2 for r in records
-    ]
+    first = records[0]
     return Cell(
         column=column,
         source=source,
         target=target,
         source_shared=_accuracy(records, "source", "_shared"),
         target_shared=_accuracy(records, "target", "_shared"),
-        validation=statistics.fmean(validations),
+        validation=statistics.fmean(
+            accuracy
+            for record in records
+            for accuracy in (record.source_validation_accuracy, record.target_validation_accuracy)
+            if accuracy is not None
+        ),
+        validation_images=(first.n_source_validation, first.n_target_validation or 0),
     )
 
 
@@ -146,10 +151,11 @@ def _memory(target: Target) -> list[str]:
 
 def _best(target: Target) -> str:
     best = target.best()
+    images = " and ".join(f"{n:,}" for n in best.validation_images)
     return (
         f"{target.name}, best on both sets by validation: {best.name} (mean validation accuracy "
-        f"{_percent(best.validation)}): {_percent(best.source.value)} on {target.source}, "
-        f"{_percent(best.target.value)} on {target.name}."
+        f"{_percent(best.validation)}, of {images} images): {_percent(best.source.value)} on "
+        f"{target.source}, {_percent(best.target.value)} on {target.name}."
     )
 
 

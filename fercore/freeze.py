@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from fercore.errors import FercoreError
+from fercore.validation import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,9 +105,8 @@ def apply(model: Model, strategy: Strategy | str) -> None:
     """
     if isinstance(strategy, str):
         if strategy not in STRATEGIES:
-            raise FercoreError(
-                f"there is no strategy {strategy!r}; the built-in ones are {', '.join(STRATEGIES)}"
-            )
+            hint = did_you_mean(strategy, STRATEGIES)
+            raise FercoreError(f"there is no strategy {strategy!r}; {hint}")
         strategy = STRATEGIES[strategy]
     parameters = model.parameters()
     trainable = {

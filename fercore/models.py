@@ -7,7 +7,6 @@ at a quarter of its width. Each exists with batch normalisation too (``svgg10-bn
 
 from __future__ import annotations
 
-import difflib
 import math
 import zlib
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from fercore.nn import (
     Model,
     Parameter,
 )
+from fercore.validation import did_you_mean
 
 INPUT_SHAPE = (48, 48, 1)
 
@@ -87,9 +87,7 @@ def build(
         FercoreError: there is no such network.
     """
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise FercoreError(f"there is no model {name!r}{hint} (models: {', '.join(NAMES)})")
+        raise FercoreError(f"there is no model {name!r}; {did_you_mean(name, NAMES)}")
     backend = backend or backends.get("cpu")
     base, _, normalised = name.partition("-")
     architecture = ARCHITECTURES[base]

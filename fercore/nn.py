@@ -234,10 +234,18 @@ class Model:
         self.input_shape = input_shape
         self.classes = classes
 
-    def __call__(self, x: Tensor, context: Context = Context()) -> Tensor:
-        for layer in self.layers:
+    def __call__(
+        self, x: Tensor, context: Context = Context(), *, layers: slice = slice(None)
+    ) -> Tensor:
+        """The output of the last of ``layers`` (all, by default), given the input of the first."""
+        for layer in self.layers[layers]:
             x = layer(x, context)
         return x
+
+    def frozen_layers(self) -> int:
+        """How many layers lie below the first that holds a parameter that may move."""
+        movable = (any(p.wanted for p in layer.parameters.values()) for layer in self.layers)
+        return next((i for i, moves in enumerate(movable) if moves), len(self.layers))
 
     def parameters(self) -> dict[str, Parameter]:
         """``"conv1_1.weight"`` -> parameter, from input to output."""

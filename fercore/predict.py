@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fercore import metrics, training
+from fercore import metrics
 from fercore.backends.interface import Backend
 from fercore.data.dataset import CLASSES, SIZE, Dataset, Skipped
 from fercore.data.images import WHOLE, Crop, Item, decode, is_image
 from fercore.data.tree import open_tree
 from fercore.errors import FercoreError
+from fercore.evaluation import predict_logits
 from fercore.results import Score, score
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def predict_files(
     if not files:
         reason = f" ({skipped[0].file}: {skipped[0].reason})" if skipped else ""
         raise FercoreError(f"{paths[0]}: no image that can be read{reason}")
-    shares = metrics.softmax(training.predict_logits(model, faces, backend=backend))
+    shares = metrics.softmax(predict_logits(model, faces, backend=backend))
     return [Prediction(f, tuple(p.tolist())) for f, p in zip(files, shares, strict=True)], skipped
 
 
@@ -62,7 +63,7 @@ def evaluate(model: Model, dataset: Dataset, *, backend: Backend) -> Score:
 
     ``accuracy_shared`` rules out the classes that the dataset does not have.
     """
-    logits = training.predict_logits(model, dataset.images, backend=backend)
+    logits = predict_logits(model, dataset.images, backend=backend)
     return score(logits, dataset.labels, np.unique(dataset.labels).tolist())
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from fercore.config import Study, StudyDataset
 from fercore.data import DatasetSpec, load, manifest
 from fercore.data.dataset import Dataset
-from fercore.data.splits import Parts, part_of_training, split
+from fercore.data.parts import Parts
+from fercore.data.splits import part_of_training, split
 from fercore.errors import FercoreError
 from fercore.plan import Part
 

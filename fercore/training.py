@@ -11,11 +11,12 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from fercore import checkpoint
@@ -24,28 +25,15 @@ from fercore.backends.interface import Augmentation, Backend, Buffer
 from fercore.config import Recipe
 from fercore.data.dataset import Dataset
 from fercore.errors import FercoreError
+from fercore.evaluation import Evaluation, Evaluator, batches
 from fercore.files import write_atomically
 from fercore.functions import SoftmaxCrossEntropy, augment
 from fercore.nn import Context, Model
 from fercore.optim import Optimizer, Plateau, learning_rate
 from fercore.step import Plan, record
 
-EVALUATION_BATCH = 128
 FOLLOWED = 500
 """How many images of a validation set that does not choose the checkpoint are tested each epoch."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a network does on a set."""
-
-    logits: np.ndarray  # float32 [N, classes]
-    accuracy: float  # 0..1
-    loss: float  # mean cross-entropy, in nats
-
-    @property
-    def n(self) -> int:
-        return len(self.logits)
 
 
 @dataclass(frozen=True)
@@ -55,51 +43,6 @@ class Outcome:
     best_epoch: int  # from 1
     best_accuracy: float  # mean validation accuracy over the sets that choose
     epochs: int  # that were run
-    seconds: float  # of this process
-
-
-class Evaluator:
-    """Tests a network on one set; its plan is recorded once and replayed at every call."""
-
-    def __init__(
-        self, model: Model, images: np.ndarray, labels: np.ndarray, backend: Backend
-    ) -> None:
-        self.backend = backend
-        self.count = len(images)
-        size = max(min(EVALUATION_BATCH, self.count), 1)
-        self.indices = backend.from_host(np.zeros(size, dtype=np.int32))
-        self.statistics = backend.empty((4,), "float64")
-        stored_images = backend.from_host(images)
-        stored_labels = backend.from_host(labels.astype(np.int32))
-        rng = backend.from_host(np.zeros(4, dtype=np.uint32))
-
-        def program(recorder: Backend) -> list[Buffer]:
-            x, y = augment(
-                recorder, stored_images, stored_labels, self.indices, rng, Augmentation()
-            )
-            logits = model(x)
-            SoftmaxCrossEntropy(self.statistics)(logits, y)
-            return [logits.data]
-
-        self.plan = record(backend, program)
-
-    def __call__(self) -> Evaluation:
-        logits = []
-        self.backend.fill(self.statistics, 0.0)
-        for rows in _batches(np.arange(self.count), len(self.indices)):
-            # A short last batch is filled up with -1: rows that count for nothing.
-            padded = np.full(len(self.indices), -1, dtype=np.int32)
-            padded[: len(rows)] = rows
-            self.backend.write(self.indices, padded)
-            self.plan.replay()
-            logits.append(self.backend.to_host(self.plan.outputs[0])[: len(rows)])
-        loss, weight, correct, _ = self.backend.to_host(self.statistics)
-        return Evaluation(np.concatenate(logits), float(correct / self.count), float(loss / weight))
-
-
-def predict_logits(model: Model, images: np.ndarray, *, backend: Backend) -> np.ndarray:
-    """Logits (float32 ``[N, classes]``) of uint8 images ``[N, 48, 48]``, in their order."""
-    return Evaluator(model, images, np.zeros(len(images)), backend)().logits
 
 
 def train(
@@ -143,9 +86,11 @@ def train(
         FercoreError: an empty set, a loss that is not finite, a checkpoint of other settings, or
             a file that cannot be read or written.
     """
-    if len(training) == 0 or any(len(validation[name]) == 0 for name in choose_on):
-        raise FercoreError("there are no images to train on, or none to choose the checkpoint by")
-    started = time.monotonic()
+    if len(training) == 0:
+        raise FercoreError("there are no images to train on")
+    for name, dataset in validation.items():
+        if len(dataset) == 0:
+            raise FercoreError(f"the validation set {name!r} holds no image; leave it out")
     loop = _Loop(model, training, validation, recipe, choose_on, backend, seed, run, folder)
     if resume and loop.last_path.exists():
         loop.restore()
@@ -154,9 +99,7 @@ def train(
         loop.save()
         if on_epoch:
             on_epoch(line)
-    return Outcome(
-        loop.best["epoch"], loop.best["accuracy"], loop.epoch, time.monotonic() - started
-    )
+    return Outcome(loop.best["epoch"], loop.best["accuracy"], loop.epoch)
 
 
 class _Loop:
@@ -178,7 +121,8 @@ class _Loop:
         self.seed, self.run, self.folder = seed, run, folder
         self.choose_on = choose_on
         self.last_path = folder / "last.safetensors"
-        self.fingerprint = _fingerprint(model, training, recipe, seed, run)
+        choosing = {name: validation[name] for name in choose_on}
+        self.fingerprint = _fingerprint(model, training, choosing, recipe, seed, run)
         self.count = len(training)
         self.optimizer = Optimizer(model.parameters(), recipe, backend)
         self.stepper = _Stepper(model, self.optimizer, training, recipe, backend)
@@ -202,22 +146,20 @@ class _Loop:
         self.epoch += 1
         started = time.monotonic()
         order = permutation(self.count, self.seed, self.run, self.epoch)
-        batches = list(_batches(order, self.recipe.batch_size))
+        count = self.recipe.steps_per_epoch(self.count)
         self.stepper.start_epoch()
-        for done, rows in enumerate(batches, start=1):
+        for done, rows in enumerate(batches(order, self.recipe.batch_size), start=1):
             step = self.optimizer.steps
-            rate = learning_rate(self.recipe, step, len(batches), self.plateau)
+            rate = learning_rate(self.recipe, step, count, self.plateau)
             self.stepper.step(rows, rate, (self.seed, self.run, self.epoch, step))
             if on_step:
-                on_step(done, len(batches))
+                on_step(done, count)
         loss, accuracy = self.stepper.finish_epoch()
-        if not math.isfinite(loss):
-            raise FercoreError(
-                f"{self.folder.name}: the loss became {loss} in epoch {self.epoch}; lower "
-                "learning_rate, or set clip_norm (1.0, say) in the recipe"
-            )
         seconds = time.monotonic() - started
+        self._check_finite(loss)
         evaluations = {name: evaluator() for name, evaluator in self.evaluators.items()}
+        for result in evaluations.values():
+            self._check_finite(result.loss)  # the last step may be the one that went wrong
         improved = self._observe(evaluations)
         line = {
             "epoch": self.epoch,
@@ -238,6 +180,13 @@ class _Loop:
             facts = {"epoch": self.epoch, "validation_accuracy": self.best["accuracy"]}
             checkpoint.save_model(self.folder / "best.safetensors", self.model, facts)
         return line
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise FercoreError(
+                f"{self.folder.name}: the loss became {loss} in epoch {self.epoch}; lower "
+                "learning_rate, or set clip_norm (1.0, say) in the recipe"
+            )
 
     def _observe(self, evaluations: Mapping[str, Evaluation]) -> bool:
         chosen = [evaluations[name] for name in self.choose_on]
@@ -281,20 +230,31 @@ class _Loop:
             raise FercoreError(
                 f"{self.last_path}: holds no training state; delete it to start anew"
             )
-        for what, value in self.fingerprint.items():
-            if state["fingerprint"].get(what) != value:
-                raise FercoreError(
-                    f"{self.last_path}: was trained with other {what}; go back to the old "
-                    "settings, or delete the run's folder to train it again"
-                )
+        before = state["fingerprint"]
+        if other := [what for what, value in self.fingerprint.items() if before.get(what) != value]:
+            raise FercoreError(
+                f"{self.last_path}: was trained with other {', '.join(other)}; go back to the old "
+                "settings, or delete the run's folder to train it again"
+            )
         checkpoint.load_weights(self.model, saved, "model.")
         self.optimizer.load_state(saved.part("optimizer."), state["steps"])
         self.epoch, self.best = state["epoch"], state["best"]
         self.plateau = Plateau(
             self.recipe.step_factor, self.recipe.plateau_patience, **state["plateau"]
         )
-        written = (self.folder / "metrics.jsonl").read_text().splitlines()
-        self.lines = [json.loads(line) for line in written[: self.epoch]]
+        self.lines = self._read_lines()
+
+    def _read_lines(self) -> list[dict[str, Any]]:
+        """The metrics of the epochs done; lines of an epoch that was lost are left out."""
+        path = self.folder / "metrics.jsonl"
+        try:
+            written = path.read_text().splitlines()
+            return [json.loads(line) for line in written[: self.epoch]]
+        except (OSError, ValueError) as error:
+            raise FercoreError(
+                f"{path}: cannot be read ({error}); restore it, or delete the run's folder to "
+                "train it again"
+            ) from error
 
 
 class _Stepper:
@@ -379,13 +339,13 @@ def followed_sample(dataset: Dataset, seed: int) -> Dataset:
     return dataset.select(np.sort(permutation(len(dataset), seed, 0, 0)[:FOLLOWED]))
 
 
-def _batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
 def _fingerprint(
-    model: Model, training: Dataset, recipe: Recipe, seed: int, run: int
+    model: Model,
+    training: Dataset,
+    choosing: Mapping[str, Dataset],
+    recipe: Recipe,
+    seed: int,
+    run: int,
 ) -> dict[str, Any]:
     """What must be the same for a state file to be continued."""
     masks = hashlib.sha256()
@@ -393,13 +353,18 @@ def _fingerprint(
         entries = parameter.mask.entries
         masks.update(f"{name} {parameter.mask.kind} ".encode())
         masks.update(b"" if entries is None else entries.tobytes())
-    images = hashlib.sha256(training.images.tobytes() + training.labels.tobytes())
     return {
         "model": model.name,
         "masks": masks.hexdigest(),
-        "training images": images.hexdigest(),
-        "optimizer": recipe.optimizer,
-        "batch_size": recipe.batch_size,
+        "training images": _digest(training),
+        "validation images": {name: _digest(dataset) for name, dataset in choosing.items()},
         "seed": seed,
         "run number": run,
+        **msgspec.structs.asdict(recipe),
     }
+
+
+def _digest(dataset: Dataset) -> str:
+    digest = hashlib.sha256(dataset.images.tobytes())
+    digest.update(dataset.labels.tobytes())
+    return digest.hexdigest()

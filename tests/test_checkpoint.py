@@ -78,3 +78,28 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, reference, change, messag
     with pytest.raises(FercoreError, match=message) as caught:
         checkpoint.load_model(path, reference)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"model": "tiny", "classes": ["a"] * 7, "training": {}}, "give best.safetensors, beside"),
+        ({"model": "tinny", "classes": ["a"] * 7}, "does not name a network .* 'tinny'"),
+        ({"model": "tiny"}, "does not name a network .*classes"),
+    ],
+)
+def test_a_file_that_names_no_network_is_refused(tmp_path, reference, metadata, message):
+    path = tmp_path / "some.safetensors"
+    checkpoint.write(path, models.build("tiny", backend=reference).state(), metadata)
+    with pytest.raises(FercoreError, match=rf"some\.safetensors: .*{message}"):
+        checkpoint.load_model(path, reference)
+
+
+@pytest.mark.parametrize("metadata", ["{", "3"])
+def test_damaged_metadata_are_named(tmp_path, metadata):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "some.safetensors"
+    save_file({"weight": np.zeros(3, np.float32)}, path, {"fercore": metadata})
+    with pytest.raises(FercoreError, match=r"some\.safetensors: is damaged"):
+        checkpoint.read(path)

@@ -6,7 +6,7 @@ from fercore import backends, environment
 def test_the_reference_is_described_with_its_dtype():
     facts = environment.describe(backends.get("reference", dtype="float32"))
     assert (facts["backend"], facts["dtype"]) == ("reference", "float32")
-    assert facts["packages"]["numpy"]
+    assert facts["numpy"]
 
 
 def test_a_compiled_backend_says_how_it_computes(compiled_backend):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fercore import backends, functions, nn
+from fercore import backends, freeze, functions, nn
 from fercore.autograd import Tensor
 from fercore.errors import FercoreError
 from fercore.freeze import FROZEN, TRAINABLE, GradientMask
@@ -111,6 +111,27 @@ def test_a_parameter_is_trainable_until_it_is_masked(backend):
     assert held.tolist() == [0, 1, 0]
     parameter.mask = TRAINABLE
     assert parameter.mask_buffer is None
+
+
+def test_a_network_runs_in_two_pieces_with_the_same_bits(backend, random):
+    model = narrow("tiny-bn", backend, seed=1)
+    x = Tensor(backend, backend.from_host(images(random)))
+    whole = backend.to_host(model(x).data)
+    for cut in (0, 1, 12, len(model.layers)):
+        pieces = model(model(x, layers=slice(cut)), layers=slice(cut, None))
+        assert backend.to_host(pieces.data).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "first"), [("RE", "conv1_1"), ("FC", "fc1"), ("FC+CL", "conv4_3")]
+)
+def test_frozen_layers_lie_below_the_first_that_moves(reference, strategy, first):
+    model = narrow("tiny-bn", reference)
+    freeze.apply(model, strategy)
+    assert model.layers[model.frozen_layers()].name == first
+    for parameter in model.parameters().values():
+        parameter.mask = FROZEN
+    assert model.frozen_layers() == len(model.layers)
 
 
 def test_parameters_are_found_by_name_not_by_value(reference):

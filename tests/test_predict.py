@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fercore import models, predict, training
+from fercore import evaluation, models, predict
 from fercore.data.dataset import CLASSES
 from fercore.data.images import Crop
 from fercore.errors import FercoreError
@@ -52,7 +52,7 @@ def test_probabilities_are_the_softmax_of_the_logits(model, tmp_path):
     faces = write_folder(tmp_path / "faces", 1, seed=0)
     (prediction,), _ = predict_files(model, [faces / "sad" / "000.png"])
     pixels = np.asarray(Image.open(faces / "sad" / "000.png"))
-    logits = training.predict_logits(model, pixels[None], backend=model_backend(model))[0]
+    logits = evaluation.predict_logits(model, pixels[None], backend=model_backend(model))[0]
     expected = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum()
     np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-6)
     assert prediction.label == CLASSES[int(np.argmax(expected))]
@@ -102,7 +102,7 @@ def test_a_table_has_a_line_an_image():
 def test_evaluation_counts_what_the_network_says(model):
     dataset = striped(40, seed=1)
     backend = model_backend(model)
-    predicted = training.predict_logits(model, dataset.images, backend=backend).argmax(axis=1)
+    predicted = evaluation.predict_logits(model, dataset.images, backend=backend).argmax(axis=1)
     score = predict.evaluate(model, dataset, backend=backend)
     assert score.n == 40
     assert score.accuracy == np.mean(predicted == dataset.labels)

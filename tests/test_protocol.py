@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fercore import backends, results
+from fercore import backends, evaluation, results
 from fercore.config import study_from
 from fercore.data import manifest
 from fercore.errors import FercoreError
@@ -167,14 +167,14 @@ def test_records_of_a_set_without_neutral(done):
 
 def test_the_tested_network_is_the_best_checkpoint(done, folders):
     path, records, _ = done
-    from fercore import checkpoint, training
+    from fercore import checkpoint
     from fercore.plan import Part
     from fercore.study_data import load_study
 
     backend = backends.get("cpu")
     model = checkpoint.load_model(path / "runs" / "tgt-FC-100" / "best.safetensors", backend)
     test = load_study(small_study(folders), path).select(Part("tgt", "test"))
-    logits = training.predict_logits(model, test.images, backend=backend)
+    logits = evaluation.predict_logits(model, test.images, backend=backend)
     record = next(r for r in records if r.run == "tgt-FC-100")
     assert np.mean(logits.argmax(axis=1) == test.labels) == record.target_accuracy
     state = json.loads((path / "runs" / "tgt-FC-100" / "state.json").read_text())

@@ -144,9 +144,11 @@ def programs(draw: Any) -> tuple[list[int], list[list[int]], list[int]]:
     """Sizes of buffers in entries, the buffers each call uses, and those that are returned."""
     sizes = draw(st.lists(st.integers(1, 60), min_size=1, max_size=12))
     one = st.integers(0, len(sizes) - 1)
-    calls = draw(st.lists(st.lists(one, min_size=1, max_size=4, unique=True), max_size=20))
+    calls = draw(
+        st.lists(st.lists(one, min_size=1, max_size=4, unique=True), min_size=1, max_size=20)
+    )
     used = sorted({number for call in calls for number in call})
-    outputs = draw(st.lists(st.sampled_from(used), max_size=3)) if used else []
+    outputs = draw(st.lists(st.sampled_from(used), max_size=3))
     return sizes, calls, outputs
 
 
@@ -260,7 +262,13 @@ def test_an_unknown_method_fails_as_it_would_eagerly(backend):
 
 def test_a_plan_is_for_the_backend_that_recorded_it(reference):
     single = backends.get("reference", dtype="float32")
-    plan = record(single, lambda recorder: [recorder.empty((2,))])
+
+    def program(recorder: Any) -> list[Any]:
+        buffer = recorder.empty((2,))
+        recorder.fill(buffer, 0.0)
+        return [buffer]
+
+    plan = record(single, program)
     assert plan.backend is single
     assert plan.outputs[0].dtype == np.float32
 

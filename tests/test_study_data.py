@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fercore.data.splits import Parts
+from fercore.data.parts import Parts
 from fercore.plan import Part
 from fercore.study_data import SplitDataset, StudyData
 from tests.small_data import striped

@@ -10,15 +10,8 @@ import pytest
 from fercore import backends, checkpoint, freeze, models
 from fercore.config import Recipe
 from fercore.errors import FercoreError
-from fercore.training import (
-    FOLLOWED,
-    Evaluator,
-    balanced_weights,
-    followed_sample,
-    permutation,
-    predict_logits,
-    train,
-)
+from fercore.evaluation import predict_logits
+from fercore.training import FOLLOWED, balanced_weights, followed_sample, permutation, train
 from tests.small_data import striped
 
 RECIPE = Recipe(
@@ -130,17 +123,6 @@ def test_it_learns_and_keeps_the_best_epoch(backend, tmp_path):
     assert state["status"] == "finished"
 
 
-def test_evaluation_counts_every_image_once(backend):
-    model = models.build("tiny", backend=backend)
-    dataset = striped(131)  # one whole batch and a rest of three
-    evaluation = Evaluator(model, dataset.images, dataset.labels, backend)()
-    assert evaluation.logits.shape == (131, 7)
-    logits = evaluation.logits.astype(np.float64)
-    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    assert evaluation.loss == pytest.approx(-log_p[np.arange(131), dataset.labels].mean(), rel=1e-5)
-    assert evaluation.accuracy == np.mean(logits.argmax(axis=1) == dataset.labels)
-
-
 def test_a_followed_set_is_sampled_and_its_n_is_told(backend, tmp_path):
     large = striped(FOLLOWED + 40, 2)
     run(
@@ -170,19 +152,46 @@ def test_a_loss_that_is_not_finite_stops_with_the_mend(backend, tmp_path):
         run(backend, tmp_path, recipe)
 
 
+def test_weights_that_the_last_step_spoilt_are_never_the_best(backend, tmp_path):
+    """One step an epoch: the loss was still finite before it."""
+    recipe = msgspec.structs.replace(RECIPE, epochs=1, batch_size=60, learning_rate=1e38)
+    with np.errstate(all="ignore"), pytest.raises(FercoreError, match="in epoch 1; lower"):
+        run(backend, tmp_path, recipe)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("what", "changes"),
     [
         ("masks", {"strategy": "FC"}),
         ("optimizer", {"recipe": msgspec.structs.replace(RECIPE, optimizer="adam")}),
         ("batch_size", {"recipe": msgspec.structs.replace(RECIPE, batch_size=25)}),
+        ("epochs", {"recipe": msgspec.structs.replace(RECIPE, epochs=4)}),
+        (
+            "learning_rate, momentum",
+            {"recipe": msgspec.structs.replace(RECIPE, learning_rate=0.1, momentum=0.0)},
+        ),
         ("training images", {"training": striped(60, 9)}),
+        ("validation images", {"validation": {"source": striped(30, 9)}}),
     ],
 )
 def test_resuming_another_training_is_refused(backend, tmp_path, what, changes):
+    def killed(line):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        run(backend, tmp_path, on_epoch=killed)
+    with pytest.raises(FercoreError, match=f"last.safetensors: was trained with other {what};"):
+        run(backend, tmp_path, resume=True, **changes)
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_lost_metrics_are_named(backend, tmp_path, content):
     run(backend, tmp_path, msgspec.structs.replace(RECIPE, epochs=1))
-    with pytest.raises(FercoreError, match=f"last.safetensors: was trained with other {what}"):
-        run(backend, tmp_path, **{"recipe": RECIPE, "resume": True, **changes})
+    path = tmp_path / "metrics.jsonl"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(FercoreError, match=r"metrics\.jsonl: cannot be read"):
+        run(backend, tmp_path, msgspec.structs.replace(RECIPE, epochs=1), resume=True)
 
 
 def test_a_damaged_state_file_is_named(backend, tmp_path):
@@ -194,8 +203,11 @@ def test_a_damaged_state_file_is_named(backend, tmp_path):
 
 
 def test_an_empty_set_is_refused(backend, tmp_path):
+    empty = striped(60).select([])
     with pytest.raises(FercoreError, match="no images to train on"):
-        run(backend, tmp_path, training=striped(60).select([]))
+        run(backend, tmp_path, training=empty)
+    with pytest.raises(FercoreError, match="'target' holds no image"):
+        run(backend, tmp_path, validation={"source": striped(30, 1), "target": empty})
 
 
 def test_permutations_are_permutations_and_differ():

@@ -52,23 +52,29 @@ void relu_pool_gradient(const Pool2d& s, const float* grad, const float* out,
 }
 
 void max_pool_forward(const Pool2d& s, const float* x, float* out, std::uint8_t* argmax) {
-    for_blocks(s.n * s.p, 1, [&](Index begin, Index end) {
-        for (Index i = begin * s.q; i < end * s.q; ++i) {
-            const Index image = i / (s.p * s.q), y = i / s.q % s.p, column = i % s.q;
-            const float* first = x + ((image * s.h + y * s.stride) * s.w + column * s.stride) * s.c;
-            for (Index c = 0; c < s.c; ++c) {
-                float largest = first[c];
-                std::uint8_t where = 0;
-                for (Index k = 1; k < s.window * s.window; ++k) {
-                    const float value = first[(k / s.window * s.w + k % s.window) * s.c + c];
+    constexpr Index block = 64;  // channels at a time
+    for_blocks(s.n * s.p, 1, [&](Index row, Index) {
+        const float* rows = x + (row / s.p * s.h + row % s.p * s.stride) * s.w * s.c;
+        for (Index i = 0; i < s.q * s.c; i += smaller(block, s.c - i % s.c)) {
+            const Index channel = i % s.c, channels = smaller(block, s.c - channel);
+            const float* first = rows + i / s.c * s.stride * s.c + channel;
+            float largest[block];
+            std::int32_t where[block] = {};
+            std::memcpy(largest, first, channels * sizeof(float));
+            for (Index k = 1; k < s.window * s.window; ++k) {
+                const float* entry = first + (k / s.window * s.w + k % s.window) * s.c;
+#pragma omp simd
+                for (Index c = 0; c < channels; ++c) {
                     // The first NaN beats everything.
-                    if (!(value <= largest) && largest == largest) {
-                        largest = value;
-                        where = static_cast<std::uint8_t>(k);
-                    }
+                    const bool wins = !(entry[c] <= largest[c]) && largest[c] == largest[c];
+                    largest[c] = wins ? entry[c] : largest[c];
+                    where[c] = wins ? static_cast<std::int32_t>(k) : where[c];
                 }
-                out[i * s.c + c] = largest;
-                if (argmax != nullptr) argmax[i * s.c + c] = where;
+            }
+            const Index to = row * s.q * s.c + i;
+            std::memcpy(out + to, largest, channels * sizeof(float));
+            for (Index c = 0; argmax != nullptr && c < channels; ++c) {
+                argmax[to + c] = static_cast<std::uint8_t>(where[c]);
             }
         }
     });

@@ -14,8 +14,9 @@ namespace {
 constexpr std::size_t alignment = 64;  // a cache line, and the widest vector
 
 int read_threads() {
+    const int available = omp_get_max_threads();  // in any case: OpenMP reads its settings now
     const char* text = std::getenv("FERCORE_THREADS");
-    if (text == nullptr || *text == '\0') return omp_get_max_threads();
+    if (text == nullptr || *text == '\0') return available;
     char* end = nullptr;
     const long count = std::strtol(text, &end, 10);
     if (*end != '\0' || count < 1 || count > 1024) {

@@ -1,7 +1,7 @@
 """The cpu backend: float32 NumPy arrays and the C++ kernels of ``_fercore_cpu``.
 
 The kernels check shapes and dtypes (a ValueError names the argument), release the interpreter's
-lock, and run in ``threads`` threads: the environment's ``FERCORE_THREADS``, else OpenMP's number.
+lock, and run in as many threads as the environment's ``FERCORE_THREADS`` says, else OpenMP.
 No result depends on that number. Convolutions give an image the same bits in any batch;
 fully connected layers do so only where BLAS does, so compare whole batches with whole batches.
 """
@@ -9,10 +9,11 @@ fully connected layers do so only where BLAS does, so compare whole batches with
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-import _fercore_cpu as kernels
 import numpy as np
 
 from fercore.backends.interface import Augmentation, Backend, Epilogue
@@ -22,14 +23,45 @@ Array = np.ndarray
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector registers
 
 
+WAITING = {"GOMP_SPINCOUNT": "1000", "OMP_WAIT_POLICY": "passive"}
+"""How threads wait for others: some 20 microseconds awake, then asleep; GNU's OpenMP obeys the
+first, others the second.
+
+By default they spin for milliseconds. Where the machine has something else to do, a spinning thread
+holds the very processor that the thread it waits for has been taken off.
+"""
+
+
+@contextmanager
+def _waiting_asleep() -> Iterator[None]:
+    """An environment from which OpenMP, loaded within, learns WAITING.
+
+    Whoever sets such a variable has the last word; what is loaded later, and other processes, do
+    not see ours.
+    """
+    if not {*WAITING, "KMP_BLOCKTIME"}.isdisjoint(os.environ):
+        yield
+        return
+    os.environ.update(WAITING)
+    try:
+        yield
+    finally:
+        for name in WAITING:
+            del os.environ[name]
+
+
+with _waiting_asleep():
+    import _fercore_cpu as kernels
+
+
 class CpuBackend(Backend):
     """C++ on all processor cores, in float32."""
 
     name = "cpu"
     dtype = np.dtype(np.float32)
 
-    def __init__(self) -> None:
-        self.threads: int = kernels.build_info()["threads"]
+    def build_info(self) -> dict[str, Any]:
+        return dict(kernels.build_info())
 
     # -- memory ---------------------------------------------------------------------------------
 

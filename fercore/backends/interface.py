@@ -63,6 +63,11 @@ class Backend(ABC):
     name: str
     dtype: np.dtype
 
+    def build_info(self) -> dict[str, Any]:
+        """How it was built and what it found here (threads, instruction set, libraries), as plain
+        values for ``environment.json``."""
+        return {}
+
     # -- memory ---------------------------------------------------------------------------------
 
     @abstractmethod

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from fercore.data.allocation import shuffle
 from fercore.data.dataset import CLASSES, SIZE, SPLITS, Dataset, Skipped
 from fercore.data.images import is_image
-from fercore.data.splits import PAPER_COUNTS, Parts, leaked_twins
+from fercore.data.parts import Parts, leaked_twins
+from fercore.data.splits import PAPER_COUNTS
 from fercore.data.tree import natural_key
 from fercore.files import write_atomically
 

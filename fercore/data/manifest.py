@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fercore.data.dataset import CLASSES, SPLITS, Dataset
-from fercore.data.splits import Parts, audit
+from fercore.data.parts import Parts, audit
 from fercore.errors import FercoreError
 from fercore.files import write_atomically
 

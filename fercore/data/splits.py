@@ -7,15 +7,16 @@ them.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from fercore.data import manifest
 from fercore.data.allocation import Units, apportion, cluster, share_out, stratified_order
-from fercore.data.dataset import CLASSES, SPLITS, Dataset
+from fercore.data.dataset import SPLITS, Dataset
+from fercore.data.parts import Parts, audit
 from fercore.data.tree import natural_key
 from fercore.errors import FercoreError
 
@@ -34,28 +35,6 @@ PAPER_COUNTS = {
 
 JAFFE_TEST_SUBJECTS = ("KA", "KL", "KM")
 """KA and two of KL, KM and YM are the only people of JAFFE with 67 images together."""
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """A split: int64 row indices, ascending, no row in two parts, and what a reader should know."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-    notes: tuple[str, ...] = ()
-
-    def rows(self) -> dict[str, np.ndarray]:
-        """The rows of each part, by the names in SPLITS."""
-        return {name: getattr(self, name) for name in SPLITS}
-
-    def names(self, images: int) -> list[str]:
-        """The part of each of a dataset's ``images`` rows; "" for a row in none."""
-        names = [""] * images
-        for name, rows in self.rows().items():
-            for row in rows:
-                names[row] = name
-        return names
 
 
 def split(
@@ -160,32 +139,6 @@ def leave_one_subject_out(dataset: Dataset, seed: int = 0) -> Iterator[Parts]:
     )
 
 
-def leaked_twins(dataset: Dataset, parts: Parts) -> np.ndarray:
-    """The test rows that have an exact twin in train, int64, ascending."""
-    return _twins(dataset, parts.test, parts.train)
-
-
-def audit(dataset: Dataset, parts: Parts) -> tuple[str, ...]:
-    """What in a split could flatter or spoil its figures, a sentence each.
-
-    People, sequences and identical images in two parts; classes missing from a part; rows in none.
-    """
-    notes: list[str] = []
-    for (a, first), (b, second) in itertools.combinations(parts.rows().items(), 2):
-        for values, noun in ((dataset.subjects, "Subjects"), (dataset.groups, "Sequences")):
-            if shared := {values[i] for i in first} & {values[i] for i in second} - {""}:
-                notes.append(f"{noun} in both {a} and {b}: {len(shared):,} ({_some(shared)}).")
-        if twins := len(_twins(dataset, second, first)):
-            notes.append(f"Exact twins in {a}: {twins:,} of {len(second):,} {b} images.")
-    everywhere = set(dataset.labels)
-    for name, rows in parts.rows().items():
-        if absent := sorted(everywhere - set(dataset.labels[rows])):
-            notes.append(f"No image of {', '.join(CLASSES[c] for c in absent)} in {name}.")
-    if left_out := len(dataset) - sum(map(len, parts.rows().values())):
-        notes.append(f"Images in no part: {left_out:,}.")
-    return tuple(notes)
-
-
 # -- the rules --------------------------------------------------------------------------------
 
 
@@ -274,8 +227,6 @@ def _with_validation(
 
 
 def _read_manifest(dataset: Dataset, folder: Path) -> Parts:
-    from fercore.data import manifest  # which imports Parts
-
     if not folder.is_dir():
         raise FercoreError(
             f"--splits {folder}: neither a rule ({', '.join(RULES)}) nor a folder of manifests"
@@ -292,11 +243,6 @@ def _paper_note(dataset: Dataset, parts: Parts) -> tuple[str, ...]:
     here = "/".join(f"{len(rows):,}" for rows in parts.rows().values())
     paper = "/".join(f"{count:,}" for count in PAPER_COUNTS[dataset.format])
     return (f"Train/validation/test images: {here}; in the paper {paper}.",)
-
-
-def _twins(dataset: Dataset, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    images = {dataset.sha256[row] for row in others}
-    return np.array([row for row in rows if dataset.sha256[row] in images], np.int64)
 
 
 def _unit_name(dataset: Dataset) -> str:
@@ -318,8 +264,3 @@ def _mend(dataset: Dataset) -> str:
         "add images of more people, or give a split of your own: --splits DIR with a manifest "
         f"DIR/{dataset.name}.csv"
     )
-
-
-def _some(names: set[str]) -> str:
-    shown = sorted(names, key=natural_key)
-    return ", ".join(shown) if len(shown) <= 10 else ", ".join(shown[:10]) + ", ..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 
 import fercore.backends
 
-kernels = pytest.importorskip("_fercore_cpu", reason="the compiled module is not installed")
+pytest.importorskip("_fercore_cpu", reason="the compiled module is not installed")
 
 INSTRUCTIONS = ("portable", "x86-64-v3", "x86-64-v4")
 
@@ -86,10 +87,10 @@ def supported(instructions: str) -> bool:
 
 
 def test_build_info_says_what_runs():
-    info = kernels.build_info()
+    info = fercore.backends.get("cpu").build_info()
     assert info.keys() == {"blas", "blas_core", "compiler", "instructions", "threads"}
     assert info["instructions"] in INSTRUCTIONS
-    assert info["threads"] == fercore.backends.get("cpu").threads >= 1
+    assert info["threads"] >= 1
 
 
 @pytest.mark.parametrize("instructions", INSTRUCTIONS)
@@ -137,3 +138,22 @@ def test_a_bad_environment_is_refused_when_the_module_is_loaded(variable, value)
     assert finished.returncode != 0
     assert variable in finished.stderr
     assert value in finished.stderr
+
+
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+@pytest.mark.parametrize(
+    ("variables", "spins"),
+    [({}, 1000), ({"GOMP_SPINCOUNT": "77"}, 77), ({"OMP_WAIT_POLICY": "active"}, 30_000_000_000)],
+)
+def test_threads_soon_wait_asleep_unless_the_user_says_otherwise(monkeypatch, variables, spins):
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    code = f"import fercore.backends.cpu, os; print({{n for n in {WAITING} if n in os.environ}})"
+    finished = run("-c", code, OMP_DISPLAY_ENV="verbose", **variables)
+    said = re.search(r"GOMP_SPINCOUNT = '(\d+)'", finished.stderr)
+    if said is None:
+        pytest.skip("this build's OpenMP is not GNU's, which tells how long it spins")
+    assert int(said[1]) == spins
+    assert finished.stdout.strip() == str(set(variables))  # nobody else inherits it

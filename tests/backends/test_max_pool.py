@@ -16,6 +16,7 @@ CASES = [  # shape of x, window, stride
     ((1, 8, 10, 3), 2, 3),
     ((1, 17, 16, 2), 16, 1),  # the largest window that argmax can number
     ((3, 4, 5, 64), 1, 1),
+    ((2, 5, 6, 130), 2, 2),  # more channels than a block of any size
 ]
 every_case = pytest.mark.parametrize(("shape", "window", "stride"), CASES)
 

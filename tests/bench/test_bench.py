@@ -14,10 +14,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_step_prints_one_json_object():
-    command = "-m bench step --device reference --model tiny --batch 2 --seconds 0 --json".split()
-    done = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    options = ["--device", "reference", "--model", "tiny", "--batch", "2", "--seconds", "0"]
+    command = [sys.executable, "-m", "bench", "step", *options, "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     result = json.loads(done.stdout)
     assert result["images_per_s"] > 0
     assert (result["device"], result["model"], result["batch"]) == ("reference", "tiny", 2)

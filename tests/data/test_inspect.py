@@ -9,7 +9,8 @@ from PIL import Image
 from fercore.data import DatasetSpec, load
 from fercore.data.dataset import CLASSES, SIZE, Dataset, Skipped
 from fercore.data.inspect import ALL, contact_sheet, describe, render_text
-from fercore.data.splits import Parts, split
+from fercore.data.parts import Parts
+from fercore.data.splits import split
 from fercore.errors import FercoreError
 
 from .trees import real

@@ -8,7 +8,8 @@ import pytest
 
 from fercore.data import manifest
 from fercore.data.dataset import Dataset
-from fercore.data.splits import Parts, split
+from fercore.data.parts import Parts
+from fercore.data.splits import split
 from fercore.errors import FercoreError
 
 from .values import make_dataset, make_jaffe

@@ -9,15 +9,8 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from fercore.data.dataset import CLASSES, SPLITS, Dataset
-from fercore.data.splits import (
-    Parts,
-    audit,
-    k_fold,
-    leaked_twins,
-    leave_one_subject_out,
-    part_of_training,
-    split,
-)
+from fercore.data.parts import Parts, leaked_twins
+from fercore.data.splits import k_fold, leave_one_subject_out, part_of_training, split
 from fercore.errors import FercoreError
 
 from .values import JAFFE_SUBJECTS, make_dataset, make_jaffe, make_mug, make_tfeid, steady
@@ -321,28 +314,6 @@ def test_a_training_part_that_cannot_give_a_test_part_is_refused():
 
     with pytest.raises(FercoreError, match=r"lab: no 6 images for a test part .* --splits DIR"):
         split(dataset)
-
-
-# -- audit -------------------------------------------------------------------------------------
-
-
-def test_audit_names_what_is_wrong_with_a_split():
-    dataset = make_dataset(
-        [0, 1, 2, 0, 1],
-        subjects=["m10", "m2", "", "m2", "m10"],
-        groups=["g", "", "", "g", ""],
-        contents=["x", "y", "z", "x", "v"],
-    )
-    parts = Parts(np.array([0, 1, 2]), np.array([3]), np.array([4]))
-
-    assert audit(dataset, parts) == (
-        "Subjects in both train and validation: 1 (m2).",
-        "Sequences in both train and validation: 1 (g).",
-        "Exact twins in train: 1 of 1 validation images.",
-        "Subjects in both train and test: 1 (m10).",
-        "No image of disgust, fear in validation.",
-        "No image of angry, fear in test.",
-    )
 
 
 # -- a share of the training part --------------------------------------------------------------
