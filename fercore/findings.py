@@ -178,7 +178,8 @@ def _transfer(target: Target) -> list[str]:
         return []
     return [
         f"{target.name}, does transfer help? Points of {target.name} accuracy above {alone.name} "
-        f"({_percent(alone.target.value)}), with 95 % intervals: {'; '.join(said)}."
+        f"({_percent(alone.target.value)}), with 95 % intervals that are not corrected for "
+        f"their number: {'; '.join(said)}."
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fercore import metrics, paper, results
@@ -114,9 +114,14 @@ def _title(records: Sequence[Record]) -> str:
     return what
 
 
+def _published(target: Target) -> Mapping[Column, paper.Accuracies]:
+    """The paper's figures for a target, whose source must be the paper's too."""
+    return paper.ACCURACIES.get(target.name, {}) if target.source == "fer2013" else {}
+
+
 def _block(target: Target, order: Sequence[Column]) -> tuple[Row, ...]:
     cells = [target.cells.get(column) for column in order]
-    published = paper.ACCURACIES.get(target.name, {})
+    published = _published(target)
 
     def row(label: str, say: Callable[[Cell], str], detail: bool = False) -> Row:
         return Row(label, tuple(say(cell) if cell else "" for cell in cells), detail)
@@ -200,7 +205,7 @@ def _notes(records: Sequence[Record], targets: Sequence[Target]) -> list[str]:
         )
     if "RE" in strategies:
         notes.append('RE starts from BL; the paper calls it both "retraining" and "from scratch".')
-    if any(target.name in paper.ACCURACIES for target in targets):
+    if any(map(_published, targets)):
         notes.append(
             "The paper's figures are for real photographs and its own network. Its layer table, "
             "optimizer, schedule, augmentation and crops are not published; ours are our own."
