@@ -51,6 +51,12 @@ def test_forgetting_and_gain():
     assert block[at].cells[:2] == ("", "+5.6..+14.3")
 
 
+def test_a_source_of_our_own_has_no_paper_rows():
+    mine = [record(), record("FC", 50)]
+    table = report.make_table([msgspec.structs.replace(r, source="mine") for r in mine])
+    assert not any(row.label == "paper" for row in table.blocks[0])
+
+
 def test_targets_of_our_own_have_no_paper_rows():
     mine = [msgspec.structs.replace(r, target="mine") for r in study()]
     assert not any(row.label == "paper" for row in report.make_table(mine).blocks[0])
