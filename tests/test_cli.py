@@ -266,7 +266,9 @@ def test_ctrl_c_says_how_to_go_on(cpu, faces, capsys, monkeypatch):
 
 def test_a_real_ctrl_c_and_a_resume(cpu, faces):
     """Interrupted as a terminal does it, in the middle of training; then finished."""
-    code = "from fercore.cli import main; import sys; sys.exit(main())"
+    # A test run in the background ignores SIGINT, and so would its children.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from fercore.cli import main; import sys; sys.exit(main())"
     study = [*faces, "--model", "tiny", "--epochs", "500", "--strategies", "BL", "--out", "run"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, "protocol", *study],
