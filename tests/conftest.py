@@ -18,6 +18,17 @@ from fercore import backends  # noqa: E402
 from fercore.backends.interface import Backend  # noqa: E402
 from fercore.errors import FercoreError  # noqa: E402
 
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel_cache(tmp_path_factory):
+    """One cache for all processes of a test run, so that a CUDA kernel is compiled once."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if folder.name.startswith("popen-gw") else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FERCORE_CACHE", str(shared / "kernel-cache"))
+        yield
+
+
 DTYPES = {"reference": ("float64", "float32")}
 """The dtypes to test a backend in, for the backends that offer a choice."""
 

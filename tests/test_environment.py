@@ -11,9 +11,11 @@ def test_the_reference_is_described_with_its_dtype():
 
 def test_a_compiled_backend_says_how_it_computes(compiled_backend):
     facts = environment.describe(compiled_backend)
-    assert facts["threads"] >= 1
     assert facts["instructions"]
-    assert facts["blas"]
+    assert facts["compiler"]
+    if compiled_backend.name == "cpu":
+        assert facts["threads"] >= 1
+        assert facts["blas"]
 
 
 def test_only_what_decides_bits_counts_as_a_difference():

@@ -158,13 +158,20 @@ def test_nothing_imports_tests_or_benchmarks(module):
     assert not {name.partition(".")[0] for name in GRAPH[module]} & {"tests", "bench"}
 
 
-DEPENDENCIES = {"numpy", "PIL", "safetensors", "msgspec", "rich", "tomli_w", "_fercore_cpu"}
+DEPENDENCIES = {"numpy", "PIL", "safetensors", "msgspec", "rich", "tomli_w"}
+OURS = {"fercore", "cuda_kernels", "_fercore_cpu"}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_declared_dependencies_are_imported(module):
     foreign = {name.partition(".")[0] for name in GRAPH[module]} - sys.stdlib_module_names
-    assert foreign - {"fercore"} <= DEPENDENCIES
+    assert foreign - OURS <= DEPENDENCIES
+
+
+def test_only_backends_know_the_compiled_module_and_the_kernels():
+    for module, found in GRAPH.items():
+        if {name.partition(".")[0] for name in found} & (OURS - {"fercore"}):
+            assert module.startswith("fercore.backends."), module
 
 
 def test_the_walk_sees_imports():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import shutil
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fercore.errors import FercoreError
@@ -11,10 +14,19 @@ if TYPE_CHECKING:
     from fercore.backends.interface import Backend
 
 _CLASSES = {
+    "cuda": "fercore.backends.cuda:CudaBackend",
     "cpu": "fercore.backends.cpu:CpuBackend",
     "reference": "fercore.backends.reference:ReferenceBackend",
+    "emulated": "fercore.backends.emulated:EmulatedBackend",
 }
-_AUTOMATIC = "cpu"  # the reference is too slow to be chosen silently
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+announce: Callable[[str], None] = _to_stderr
+"""Receives a line when ``auto`` takes the GPU, or cannot take the one that is there."""
 
 NAMES = tuple(_CLASSES)
 """Every backend that ``get`` can build, fastest first; ``auto`` is a choice among them."""
@@ -23,10 +35,11 @@ NAMES = tuple(_CLASSES)
 def get(name: str = "auto", **options: Any) -> Backend:
     """The backend called ``name``, built with ``options`` (``dtype="float32"``, say).
 
+    ``auto`` is the GPU where there is one, else the cpu; the others are too slow to be chosen so.
     Raises FercoreError for an unknown name and for a backend that cannot run on this machine.
     """
     if name == "auto":
-        name = _AUTOMATIC
+        return _automatic(options)
     if name not in _CLASSES:
         raise FercoreError(f"unknown backend {name!r}; choose one of auto, {', '.join(NAMES)}")
     module, class_name = _CLASSES[name].split(":")
@@ -39,6 +52,18 @@ def get(name: str = "auto", **options: Any) -> Backend:
             f"backend cpu: its compiled module cannot be loaded ({error}); build it with "
             "`pip install .` in fercore's folder"
         ) from error
+    return backend
+
+
+def _automatic(options: dict[str, Any]) -> Backend:
+    try:
+        backend = get("cuda", **options)
+    except FercoreError as error:
+        backend = get("cpu", **options)
+        if shutil.which("nvidia-smi"):  # else there is no GPU to be missed
+            announce(f"device auto takes cpu ({error})")
+    else:
+        announce(f"device auto takes cuda ({backend.build_info()['gpu']})")
     return backend
 
 

@@ -12,6 +12,8 @@ from fercore.errors import FercoreError
 
 @pytest.fixture
 def no_compiled_module(monkeypatch):
+    """Nor a GPU that ``auto`` could take instead."""
+    monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "fercore.backends.cpu", raising=False)
     monkeypatch.setitem(sys.modules, "_fercore_cpu", None)  # makes importing it fail
 
@@ -32,7 +34,7 @@ def test_options_reach_the_backend():
 
 
 def test_unknown_name_lists_the_choices():
-    with pytest.raises(FercoreError, match=r"'gpu'.*auto, cpu, reference"):
+    with pytest.raises(FercoreError, match=r"'gpu'.*auto, cuda, cpu, reference, emulated"):
         backends.get("gpu")
 
 

@@ -1,4 +1,4 @@
-"""Where these tests build, and the runtimes that they run kernels on."""
+"""The runtimes and the compilers that these tests run on."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from cuda_kernels.compilers import BuildError
 from cuda_kernels.emulated import ORDERS, EmulatedRuntime
 from cuda_kernels.gpu import CupyRuntime
 from cuda_kernels.runtime import Runtime, UnavailableError
-
-
-@pytest.fixture(scope="package", autouse=True)
-def build_folder(tmp_path_factory):
-    """One cache for all processes of a test run, so that a kernel is compiled once."""
-    folder = tmp_path_factory.getbasetemp()
-    shared = folder.parent if folder.name.startswith("popen-gw") else folder
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FERCORE_CACHE", str(shared / "kernel-cache"))
-        yield
 
 
 @pytest.fixture(params=[*ORDERS, "gpu"])

@@ -1,0 +1,76 @@
+"""Softmax and cross-entropy, loss and gradient in one: see softmax_cross_entropy.cu."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cuda_kernels.runtime import Buffer, Runtime
+from cuda_kernels.specs import Grid, Kernel
+
+SOURCE = Path(__file__).with_suffix(".cu")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """``N`` rows of ``K`` logits, and the bytes of all buffers involved."""
+
+    n: int
+    k: int
+    bytes: int
+
+    @property
+    def flops(self) -> int:
+        return 10 * self.n * self.k
+
+
+def _one_block(rows: Rows) -> Grid:
+    return (1, 1, 1)
+
+
+KERNELS = (
+    Kernel(
+        "softmax_cross_entropy",
+        "softmax_cross_entropy",
+        1,
+        SOURCE,
+        "one block, a row a thread: one launch, and sums in one order",
+        256,
+        _one_block,
+    ),
+)
+
+
+def loss_and_gradient(
+    runtime: Runtime,
+    logits: Buffer,
+    labels: Buffer,
+    class_weights: Buffer | None,
+    statistics: Buffer,
+    grad_logits: Buffer | None,
+    *,
+    label_smoothing: float,
+) -> None:
+    """Adds to ``statistics``, and writes ``grad_logits`` unless it is ``None``.
+
+    ``logits [N, K]``, ``class_weights [K]`` and ``grad_logits [N, K]`` are float32, ``labels [N]``
+    int32 with -1 for padding rows. ``statistics``, float64 ``[4]``, gains the sum of weighted
+    losses, the sum of weights, the number of rows whose first largest logit is the label's, and the
+    number of rows. The gradient is that of the weighted mean loss; 0 where the weights sum to 0.
+    """
+    n, k = logits.shape
+    if labels.shape != (n,) or statistics.shape != (4,):
+        raise ValueError(
+            f"softmax_cross_entropy: {logits.shape}, {labels.shape} and {statistics.shape} do not "
+            "fit"
+        )
+    buffers = {
+        "logits": logits,
+        "labels": labels,
+        "class_weights": class_weights,
+        "statistics": statistics,
+        "grad_logits": grad_logits,
+    }
+    moved = sum(buffer.nbytes for buffer in buffers.values() if buffer is not None)
+    arguments = {**buffers, "n": n, "k": k, "smoothing": label_smoothing}
+    runtime.run("softmax_cross_entropy", Rows(n, k, moved), arguments)

@@ -1,0 +1,56 @@
+"""The cuda backend: the CUDA kernels on a GPU, through CuPy."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cuda_kernels.compilers import find
+from cuda_kernels.gpu import CupyRuntime
+from cuda_kernels.runtime import UnavailableError
+from fercore.backends.device import DeviceBackend, try_compiler
+from fercore.errors import FercoreError
+
+OLDEST_ARCH = 75
+"""Turing: the oldest GPUs that the kernels are compiled and tested for."""
+
+
+class CudaBackend(DeviceBackend):
+    """The CUDA kernels on an NVIDIA GPU."""
+
+    name = "cuda"
+
+    def __init__(self) -> None:
+        try:
+            runtime = CupyRuntime()
+        except UnavailableError as error:
+            raise FercoreError(f"backend cuda: {error}") from error
+        if runtime.arch < OLDEST_ARCH:
+            raise FercoreError(
+                f"backend cuda: this GPU is sm_{runtime.arch}, and the kernels need sm_"
+                f"{OLDEST_ARCH} (Turing) or newer; use the cpu"
+            )
+        self._target = f"sm_{runtime.arch}"
+        try_compiler(self.name, self._target)
+        super().__init__(runtime)
+        self._cuda = importlib.import_module("cupy").cuda
+
+    def build_info(self) -> dict[str, Any]:
+        properties = self._cuda.runtime.getDeviceProperties(0)
+        return {
+            "instructions": self._target,
+            "compiler": find(self._target).identity,
+            "gpu": properties["name"].decode(),
+            "driver": self._cuda.runtime.driverGetVersion(),
+        }
+
+    @contextmanager
+    def scope(self, label: str) -> Iterator[None]:
+        """An NVTX range, which Nsight Systems shows above the kernels."""
+        self._cuda.nvtx.RangePush(label)
+        try:
+            yield
+        finally:
+            self._cuda.nvtx.RangePop()

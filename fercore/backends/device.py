@@ -1,0 +1,473 @@
+"""What the backends ``cuda`` and ``emulated`` share: everything but the runtime.
+
+So every launch that is made on a GPU can be made, and checked, without one. Kernels get raw
+pointers: dtypes, layouts and shapes are checked before anything is launched, and a ValueError
+names the argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cuda_kernels import (
+    augment,
+    batch_norm,
+    conv2d,
+    dropout,
+    elementwise,
+    linear,
+    max_pool,
+    softmax_cross_entropy,
+    update,
+)
+from cuda_kernels.build import build
+from cuda_kernels.compilers import BuildError
+from cuda_kernels.runtime import Runtime
+from fercore.backends.device_checks import (
+    check_conv2d,
+    check_mask,
+    check_pool,
+    reads,
+    shape_of,
+    writes,
+)
+from fercore.backends.interface import Augmentation, Backend, Buffer, Epilogue
+from fercore.errors import FercoreError
+
+
+class DeviceBackend(Backend):
+    """The CUDA kernels on one runtime, in float32."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._partials: dict[int, Buffer] = {}  # by size: a captured step keeps using its own
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def empty(self, shape: Sequence[int], dtype: Any = None) -> Buffer:
+        return self._runtime.empty(shape, self.dtype if dtype is None else np.dtype(dtype))
+
+    def from_host(self, array: np.ndarray) -> Buffer:
+        dtype = self.dtype if array.dtype.kind == "f" else array.dtype
+        buffer = self.empty(array.shape, dtype)
+        self.write(buffer, array)
+        return buffer
+
+    def to_host(self, buffer: Buffer) -> np.ndarray:
+        return self._runtime.copy_out(buffer)
+
+    def write(self, buffer: Buffer, array: np.ndarray) -> None:
+        if buffer.shape != array.shape:
+            raise ValueError(
+                f"array must have the buffer's shape {buffer.shape}, not {array.shape}"
+            )
+        self._runtime.copy_in(buffer, np.asarray(array, buffer.dtype, order="C"))
+
+    def view(self, buffer: Buffer, offset: int, shape: Sequence[int], dtype: Any) -> Buffer:
+        return self._runtime.view(buffer, offset, shape, dtype)
+
+    def fill(self, buffer: Buffer, value: float) -> None:
+        if buffer.dtype.kind == "f":
+            writes(buffer.shape, buffer.dtype, buffer=buffer)
+            elementwise.fill(self._runtime, buffer, value)
+        else:  # never in a step
+            self.write(buffer, np.full(buffer.shape, value, buffer.dtype))
+
+    def accumulate(self, total: Buffer, term: Buffer) -> None:
+        writes(total.shape, total=total)
+        reads(total.shape, term=term)
+        elementwise.accumulate(self._runtime, total, term)
+
+    # -- convolution ----------------------------------------------------------------------------
+
+    def conv2d_forward(
+        self,
+        x: Buffer,
+        weight: Buffer,
+        bias: Buffer | None,
+        out: Buffer,
+        argmax: Buffer | None = None,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        epilogue: Epilogue = "none",
+    ) -> None:
+        n, p, q, o = check_conv2d(x, weight, stride, padding)
+        shape = (n, p // 2, q // 2, o) if epilogue == "relu_pool" else (n, p, q, o)
+        reads((o,), bias=bias)
+        writes(shape, out=out)
+        writes(shape, np.uint8, argmax=argmax)
+        conv2d.forward(
+            self._runtime,
+            x,
+            weight,
+            bias,
+            out,
+            argmax,
+            stride=stride,
+            padding=padding,
+            epilogue=epilogue,
+        )
+
+    def conv2d_input_gradient(
+        self,
+        grad: Buffer,
+        weight: Buffer,
+        grad_x: Buffer,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+    ) -> None:
+        shape = check_conv2d(grad_x, weight, stride, padding)
+        reads(shape, grad=grad)
+        writes(grad_x.shape, grad_x=grad_x)
+        conv2d.input_gradient(self._runtime, grad, weight, grad_x, stride=stride, padding=padding)
+
+    def conv2d_weight_gradient(
+        self,
+        x: Buffer | None,
+        grad: Buffer,
+        grad_weight: Buffer | None,
+        grad_bias: Buffer | None,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+    ) -> None:
+        *_, o = shape = shape_of(4, grad=grad)
+        if grad_weight is not None:
+            if x is None:
+                raise ValueError("x is needed for grad_weight")
+            shape = check_conv2d(x, grad_weight, stride, padding)
+            writes(grad_weight.shape, grad_weight=grad_weight)
+        reads(shape, grad=grad)
+        writes((o,), grad_bias=grad_bias)
+        conv2d.weight_gradient(
+            self._runtime, x, grad, grad_weight, grad_bias, stride=stride, padding=padding
+        )
+
+    def epilogue_gradient(
+        self,
+        grad: Buffer,
+        out: Buffer,
+        argmax: Buffer | None,
+        grad_before: Buffer,
+        *,
+        epilogue: Epilogue,
+    ) -> None:
+        shape = grad_before.shape
+        if epilogue == "relu_pool":
+            if argmax is None:
+                raise ValueError("relu_pool needs the argmax of its forward pass")
+            n, p, q, o = shape_of(4, grad_before=grad_before)
+            shape = (n, p // 2, q // 2, o)
+        reads(shape, grad=grad, out=out)
+        reads(shape, np.uint8, argmax=argmax)
+        writes(grad_before.shape, grad_before=grad_before)
+        conv2d.epilogue_gradient(self._runtime, grad, out, argmax, grad_before, epilogue=epilogue)
+
+    # -- fully connected ------------------------------------------------------------------------
+
+    def linear_forward(
+        self,
+        x: Buffer,
+        weight: Buffer,
+        bias: Buffer | None,
+        out: Buffer,
+        *,
+        epilogue: Epilogue = "none",
+    ) -> None:
+        (n, i), (o, _) = shape_of(2, x=x), shape_of(2, weight=weight)
+        if epilogue == "relu_pool":
+            raise ValueError("a fully connected layer has no 2x2 windows to pool")
+        reads((n, i), x=x)
+        reads((o, i), weight=weight)
+        reads((o,), bias=bias)
+        writes((n, o), out=out)
+        linear.forward(self._runtime, x, weight, bias, out, relu=epilogue == "relu")
+
+    def linear_input_gradient(self, grad: Buffer, weight: Buffer, grad_x: Buffer) -> None:
+        (n, o), (_, i) = shape_of(2, grad=grad), shape_of(2, weight=weight)
+        reads((n, o), grad=grad)
+        reads((o, i), weight=weight)
+        writes((n, i), grad_x=grad_x)
+        linear.input_gradient(self._runtime, grad, weight, grad_x)
+
+    def linear_weight_gradient(
+        self,
+        x: Buffer | None,
+        grad: Buffer,
+        grad_weight: Buffer | None,
+        grad_bias: Buffer | None,
+    ) -> None:
+        n, o = shape_of(2, grad=grad)
+        reads((n, o), grad=grad)
+        if grad_weight is not None:
+            if x is None:
+                raise ValueError("x is needed for grad_weight")
+            i = shape_of(2, grad_weight=grad_weight)[1]
+            reads((n, i), x=x)
+            writes((o, i), grad_weight=grad_weight)
+        writes((o,), grad_bias=grad_bias)
+        linear.weight_gradient(self._runtime, x, grad, grad_weight, grad_bias)
+
+    # -- pooling, dropout, normalisation --------------------------------------------------------
+
+    def max_pool_forward(
+        self, x: Buffer, out: Buffer, argmax: Buffer | None, *, window: int, stride: int
+    ) -> None:
+        shape = check_pool(window, stride, x=x)
+        reads(x.shape, x=x)
+        writes(shape, out=out)
+        writes(shape, np.uint8, argmax=argmax)
+        max_pool.forward(self._runtime, x, out, argmax, window=window, stride=stride)
+
+    def max_pool_backward(
+        self, grad: Buffer, argmax: Buffer, grad_x: Buffer, *, window: int, stride: int
+    ) -> None:
+        shape = check_pool(window, stride, grad_x=grad_x)
+        reads(shape, grad=grad)
+        reads(shape, np.uint8, argmax=argmax)
+        writes(grad_x.shape, grad_x=grad_x)
+        max_pool.backward(self._runtime, grad, argmax, grad_x, window=window, stride=stride)
+
+    def dropout(self, x: Buffer, rng: Buffer, out: Buffer, *, rate: float, layer: int) -> None:
+        reads(x.shape, x=x)
+        reads((4,), np.uint32, rng=rng)
+        writes(x.shape, out=out)
+        dropout.dropout(self._runtime, x, rng, out, rate=rate, layer=layer)
+
+    def batch_norm_forward(
+        self,
+        x: Buffer,
+        weight: Buffer,
+        bias: Buffer,
+        running_mean: Buffer,
+        running_variance: Buffer,
+        moving: Buffer | None,
+        out: Buffer,
+        mean: Buffer,
+        inverse_std: Buffer,
+        *,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        epilogue: Epilogue = "none",
+    ) -> None:
+        channels = x.shape[-1:]
+        if epilogue == "relu_pool":
+            raise ValueError("batch normalisation has no pooling epilogue")
+        reads(x.shape, x=x)
+        reads(channels, weight=weight, bias=bias)
+        reads(channels, np.uint8, moving=moving)
+        writes(channels, running_mean=running_mean, running_variance=running_variance)
+        writes(x.shape, out=out)
+        writes(channels, mean=mean, inverse_std=inverse_std)
+        batch_norm.forward(
+            self._runtime,
+            x,
+            weight,
+            bias,
+            running_mean,
+            running_variance,
+            moving,
+            out,
+            mean,
+            inverse_std,
+            momentum=momentum,
+            epsilon=epsilon,
+            epilogue=epilogue,
+        )
+
+    def batch_norm_backward(
+        self,
+        x: Buffer | None,
+        grad: Buffer,
+        weight: Buffer,
+        mean: Buffer,
+        inverse_std: Buffer,
+        moving: Buffer | None,
+        grad_x: Buffer | None,
+        grad_weight: Buffer | None,
+        grad_bias: Buffer | None,
+    ) -> None:
+        channels = grad.shape[-1:]
+        if x is None and grad_weight is not None:
+            raise ValueError("x is needed for grad_weight")
+        reads(grad.shape, x=x, grad=grad)
+        reads(channels, weight=weight, mean=mean, inverse_std=inverse_std)
+        reads(channels, np.uint8, moving=moving)
+        writes(grad.shape, grad_x=grad_x)
+        writes(channels, grad_weight=grad_weight, grad_bias=grad_bias)
+        batch_norm.backward(
+            self._runtime,
+            x,
+            grad,
+            weight,
+            mean,
+            inverse_std,
+            None if x is None else moving,  # it may be absent only where no channel moves
+            grad_x,
+            grad_weight,
+            grad_bias,
+        )
+
+    # -- input, loss, update --------------------------------------------------------------------
+
+    def augment(
+        self,
+        images: Buffer,
+        labels: Buffer,
+        indices: Buffer,
+        rng: Buffer,
+        x: Buffer,
+        y: Buffer,
+        *,
+        augmentation: Augmentation = Augmentation(),
+        mean: float = 0.5,
+        std: float = 0.25,
+    ) -> None:
+        count, height, width = shape_of(3, images=images)
+        (n,) = shape_of(1, indices=indices)
+        reads((count, height, width), np.uint8, images=images)
+        reads((count,), np.int32, labels=labels)
+        reads((n,), np.int32, indices=indices)
+        reads((4,), np.uint32, rng=rng)
+        writes((n, height, width, 1), x=x)
+        writes((n,), np.int32, y=y)
+        augment.augment(
+            self._runtime,
+            images,
+            labels,
+            indices,
+            rng,
+            x,
+            y,
+            flip=augmentation.flip,
+            shift=augmentation.shift,
+            rotation=augmentation.rotation,
+            scale=augmentation.scale,
+            cutout=augmentation.cutout,
+            mean=mean,
+            std=std,
+        )
+
+    def softmax_cross_entropy(
+        self,
+        logits: Buffer,
+        labels: Buffer,
+        class_weights: Buffer | None,
+        statistics: Buffer,
+        grad_logits: Buffer | None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        n, classes = shape_of(2, logits=logits)
+        reads((n, classes), logits=logits)
+        reads((n,), np.int32, labels=labels)
+        reads((classes,), class_weights=class_weights)
+        writes((4,), np.float64, statistics=statistics)
+        writes((n, classes), grad_logits=grad_logits)
+        softmax_cross_entropy.loss_and_gradient(
+            self._runtime,
+            logits,
+            labels,
+            class_weights,
+            statistics,
+            grad_logits,
+            label_smoothing=label_smoothing,
+        )
+
+    def clip_gradients(
+        self,
+        gradients: Sequence[Buffer],
+        masks: Sequence[Buffer | None],
+        rates: Buffer,
+        *,
+        max_norm: float,
+    ) -> None:
+        for gradient, mask in zip(gradients, masks, strict=True):
+            reads(gradient.shape, gradient=gradient)
+            check_mask(mask, gradient)
+        writes((4,), np.float64, rates=rates)
+        count = update.partials(gradients)
+        if count not in self._partials:
+            self._partials[count] = self.empty((count,), np.float64)
+        update.clip(
+            self._runtime, gradients, masks, self._partials[count], rates, max_norm=max_norm
+        )
+
+    def sgd_update(
+        self,
+        parameter: Buffer,
+        gradient: Buffer,
+        velocity: Buffer | None,
+        mask: Buffer | None,
+        rates: Buffer,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        shape = parameter.shape
+        reads(shape, gradient=gradient)
+        check_mask(mask, gradient)
+        reads((4,), np.float64, rates=rates)
+        writes(shape, parameter=parameter, velocity=velocity)
+        update.sgd(
+            self._runtime,
+            parameter,
+            gradient,
+            velocity,
+            mask,
+            rates,
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+        )
+
+    def adam_update(
+        self,
+        parameter: Buffer,
+        gradient: Buffer,
+        first: Buffer,
+        second: Buffer,
+        mask: Buffer | None,
+        rates: Buffer,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+    ) -> None:
+        shape = parameter.shape
+        reads(shape, gradient=gradient)
+        check_mask(mask, gradient)
+        reads((4,), np.float64, rates=rates)
+        writes(shape, parameter=parameter, first=first, second=second)
+        update.adam(
+            self._runtime,
+            parameter,
+            gradient,
+            first,
+            second,
+            mask,
+            rates,
+            beta1=beta1,
+            beta2=beta2,
+            epsilon=epsilon,
+            weight_decay=weight_decay,
+            decoupled=decoupled,
+        )
+
+
+def try_compiler(backend: str, target: str) -> None:
+    """Build one small file, so that a missing compiler shows now and not in the first step."""
+    try:
+        build(elementwise.SOURCE, target)
+    except BuildError as error:
+        raise FercoreError(f"backend {backend}: {error}") from error

@@ -1,0 +1,169 @@
+"""The loss, its gradient and the counts, a row at a time in float64."""
+
+import numpy as np
+import pytest
+
+from cuda_kernels import softmax_cross_entropy
+from cuda_kernels.emulated import ORDERS, EmulatedRuntime
+from cuda_kernels.runtime import KernelError
+from tests.backends import oracle
+from tests.backends.harness import normal, relative_error
+from tests.cuda_kernels.harness import poisoned, to_device
+from tests.cuda_kernels.planting import with_mistake
+
+GATE = 2e-6
+BEFORE = np.array([1.5, 2.0, 3.0, 4.0])
+"""What ``statistics`` holds already: the kernel adds to it."""
+
+SHAPES = [(1, 7), (5, 7), (33, 2), (3, 1), (9, 101), (600, 7)]  # the last: several rows a thread
+every_shape = pytest.mark.parametrize(("n", "k"), SHAPES)
+
+
+def draw_labels(random, n, k, padding=False):
+    labels = random.integers(0, k, n).astype(np.int32)
+    if padding:
+        labels[random.random(n) < 0.4] = -1
+        labels[-1] = -1
+    return labels
+
+
+def loss(runtime, logits, labels, weights=None, label_smoothing=0.0, with_gradient=True):
+    """What ``statistics`` gains, and the gradient."""
+    statistics = to_device(runtime, BEFORE)
+    grad = poisoned(runtime, *logits.shape) if with_gradient else None
+    softmax_cross_entropy.loss_and_gradient(
+        *(runtime, to_device(runtime, logits), to_device(runtime, labels)),
+        *(to_device(runtime, weights), statistics, grad),
+        label_smoothing=label_smoothing,
+    )
+    gained = runtime.copy_out(statistics) - BEFORE
+    return gained, None if grad is None else runtime.copy_out(grad)
+
+
+def check(runtime, logits, labels, weights=None, label_smoothing=0.0):
+    gained, grad = loss(runtime, logits, labels, weights, label_smoothing)
+    expected, expected_grad = oracle.softmax_cross_entropy(logits, labels, weights, label_smoothing)
+    np.testing.assert_allclose(gained[:2], expected[:2], rtol=GATE, atol=1e-12)
+    assert gained[2:].tolist() == expected[2:].tolist()
+    assert relative_error(grad, expected_grad) <= GATE
+    assert (grad[labels < 0] == 0).all()
+
+
+@every_shape
+@pytest.mark.parametrize("padding", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_against_the_definition(runtime, random, n, k, padding, weighted, label_smoothing):
+    weights = random.uniform(0.2, 5, k).astype(np.float32) if weighted else None
+    logits, labels = 3 * normal(random, n, k), draw_labels(random, n, k, padding)
+    check(runtime, logits, labels, weights, label_smoothing)
+
+
+def test_equal_logits_of_a_power_of_2_classes_are_exact(runtime):
+    """p is 1/4, the first answers are right, and every gradient is a multiple of 1/16."""
+    gained, grad = loss(runtime, np.full((4, 4), 2, np.float32), np.array([0, 1, 0, 3], np.int32))
+    np.testing.assert_allclose(gained[0], 4 * np.log(4), rtol=1e-7)
+    assert gained[1:].tolist() == [4, 2, 4]
+    np.testing.assert_array_equal(grad, (0.25 - np.eye(4)[[0, 1, 0, 3]]) / 4)
+
+
+def test_only_padding(runtime, random):
+    gained, grad = loss(runtime, normal(random, 4, 7), np.full(4, -1, np.int32))
+    assert gained.tolist() == [0, 0, 0, 0]
+    assert (grad == 0).all()
+
+
+def test_only_weights_of_0(runtime, random):
+    weights = np.array([0, 1, 1], np.float32)
+    gained, grad = loss(runtime, normal(random, 4, 3), np.zeros(4, np.int32), weights)
+    assert gained[:2].tolist() == [0, 0]
+    assert gained[3] == 4
+    assert (grad == 0).all()
+
+
+def test_the_first_of_equal_logits_is_the_answer(runtime):
+    logits = np.array([[1, 1, 0], [1, 1, 0], [0, 2, 2], [0, 2, 2]], np.float32)
+    gained, _ = loss(runtime, logits, np.array([0, 1, 1, 2], np.int32))
+    assert gained[2:].tolist() == [2, 4]
+
+
+def test_large_logits_neither_overflow_nor_vanish(runtime):
+    logits = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [3e38, -3e38, 0]], np.float32)
+    for labels in ([0, 1, 2], [2, 0, 0]):
+        check(runtime, logits, np.array(labels, np.int32), label_smoothing=0.1)
+
+
+def check_sure_and_right(runtime):
+    gained, _ = loss(runtime, np.array([[12, 0, 0]], np.float32), np.array([0], np.int32))
+    np.testing.assert_allclose(gained[0], np.log1p(2 * np.exp(-12.0)), rtol=GATE)
+
+
+def test_a_sure_and_right_answer_keeps_its_small_loss(runtime):
+    """log(p) of a p rounded to 1 would be 0, and of 1 + the rest, wrong by a percent."""
+    check_sure_and_right(runtime)
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_keeps_nan(runtime, random, place):
+    logits = normal(random, 4, 7)
+    logits[2, place] = np.nan
+    gained, grad = loss(runtime, logits, np.array([0, 1, 2, 3], np.int32))
+    assert np.isnan(gained[0])
+    assert np.isnan(grad[2]).any()
+    assert not np.isnan(grad[[0, 1, 3]]).any()
+
+
+def test_nan_in_a_padding_row_counts_for_nothing(runtime, random):
+    logits, labels = normal(random, 4, 7), np.array([0, -1, 2, 3], np.int32)
+    logits[1] = np.nan
+    gained, grad = loss(runtime, logits, labels)
+    real = labels >= 0
+    expected, expected_grad = oracle.softmax_cross_entropy(logits[real], labels[real])
+    np.testing.assert_allclose(gained, expected, rtol=GATE)
+    assert relative_error(grad[real], expected_grad) <= GATE
+    assert (grad[1] == 0).all()
+
+
+def test_without_a_gradient(runtime, random):
+    logits, labels = normal(random, 9, 7), draw_labels(random, 9, 7, padding=True)
+    gained, _ = loss(runtime, logits, labels, with_gradient=False)
+    assert gained.tolist() == loss(runtime, logits, labels)[0].tolist()
+
+
+def test_all_orders_of_threads_give_the_same_bits(random):
+    logits, labels = normal(random, 600, 7), draw_labels(random, 600, 7)
+    results = {
+        tuple(a.tobytes() for a in loss(EmulatedRuntime(order), logits, labels)) for order in ORDERS
+    }
+    assert len(results) == 1
+
+
+def test_shapes_that_do_not_fit_are_refused(runtime, random):
+    with pytest.raises(ValueError, match=r"softmax_cross_entropy: \(4, 7\), \(3,\) and \(4,\)"):
+        loss(runtime, normal(random, 4, 7), np.zeros(3, np.int32))
+
+
+MISTAKES = {
+    "the weights of a thread alone": ("weights = sums.of_block(weights, thread);", ""),
+    "padding rows have a weight": ("if (label >= 0) weights +=", "weights +="),
+    "the answer's own 1 is rounded": ("log1pf(row.others)", "logf(1.0F + row.others)"),
+    "smoothing without its share": ("1.0F - smoothing + other", "1.0F - smoothing"),
+    "statistics are overwritten": ("statistics[2] += right", "statistics[2] = right"),
+}
+
+
+def check_everything(runtime, random):
+    weights = random.uniform(0.2, 5, 7).astype(np.float32)
+    check(runtime, normal(random, 9, 7), draw_labels(random, 9, 7, True), weights, 0.1)
+    check_sure_and_right(runtime)
+
+
+def test_without_the_mistakes_nothing_is_seen(emulated, random):
+    check_everything(emulated, random)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_seen(random, tmp_path, name):
+    for runtime in with_mistake(tmp_path, softmax_cross_entropy.SOURCE, *MISTAKES[name]):
+        with pytest.raises((AssertionError, KernelError)):
+            check_everything(runtime, random)

@@ -1,0 +1,184 @@
+"""A whole training step on the emulated device against the reference, and what it launches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import pytest
+
+from cuda_kernels.emulated import ORDERS, EmulatedRuntime
+from fercore import backends, freeze, models
+from fercore.backends.emulated import EmulatedBackend
+from fercore.backends.interface import Augmentation
+from fercore.config import Recipe
+from fercore.errors import FercoreError
+from fercore.models import Architecture, Block
+from tests.backends.harness import relative_error
+from tests.narrow import MASKS, Training, narrow
+
+GRADIENT_GATE = 1e-5
+"""Of a whole net's gradients in float32, against float64."""
+
+EIGHTH = Architecture(
+    (Block(8, 2, kernel=2, padding=0), Block(16, 3, padding=0)), hidden=(256, 128)
+)
+"""``svgg5`` at an eighth of its width."""
+
+RECIPE = Recipe(optimizer="sgd", momentum=0.9, weight_decay=0.01, clip_norm=0.5)
+PER_CHANNEL = {"tiny": "channels", "svgg5": "one channel"}
+
+
+class Watched(EmulatedBackend):
+    """Notes the kernels that are launched under each label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label = ""
+        self.launched: dict[str, list[str]] = defaultdict(list)
+        self._runtime.on_launch = lambda kernel, _: self.launched[self.label].append(kernel.name)
+
+    @contextmanager
+    def scope(self, label):
+        outer, self.label = self.label, label
+        try:
+            yield
+        finally:
+            self.label = outer
+
+
+@pytest.fixture
+def device():
+    try:
+        return Watched()
+    except FercoreError as error:
+        pytest.skip(str(error))
+
+
+def build(name, backend):
+    if name == "tiny":
+        return narrow("tiny", backend, seed=3)
+    with patch.dict(models.ARCHITECTURES, {"svgg5": EIGHTH}):
+        return models.build("svgg5", backend=backend, seed=3)
+
+
+def one_channel(model):
+    """Channels 0 and 5 of the last convolution, and fc2."""
+    strategy = freeze.Strategy(
+        "one channel", trainable=("fc2.*",), channels={"conv2_3.*": (0, 5), "conv1_2.weight": (1,)}
+    )
+    freeze.apply(model, strategy)
+
+
+def training(name, strategy, backend):
+    model = build(name, backend)
+    (one_channel if strategy == "one channel" else MASKS[strategy])(model)
+    return Training(backend, model, RECIPE, Augmentation())
+
+
+@pytest.mark.parametrize("strategy", ["BL", "FC", "FC+CL", "per channel"])
+@pytest.mark.parametrize("name", ["tiny", "svgg5"])
+def test_a_step_is_that_of_the_reference(device, reference, name, strategy):
+    """Logits, loss, clipping factor, and of each tensor its velocity, which is its gradient."""
+    strategy = PER_CHANNEL[name] if strategy == "per channel" else strategy
+    mine, definition = (training(name, strategy, one) for one in (device, reference))
+    definition.model.load_state(before := mine.model.state())
+    logits, expected = mine.step(), definition.step()
+    assert relative_error(logits, expected) <= GRADIENT_GATE
+    for buffer, wanted in (
+        (mine.statistics, definition.statistics),
+        (mine.optimizer.rates, definition.optimizer.rates),
+    ):
+        assert relative_error(device.to_host(buffer), wanted) <= GRADIENT_GATE
+    assert definition.optimizer.rates[3] < 1, "the step tries clipping"
+    velocities, wanted = mine.optimizer.state(), definition.optimizer.state()
+    assert velocities.keys() == wanted.keys()
+    for tensor, velocity in velocities.items():
+        error = relative_error(velocity, wanted[tensor])
+        assert error <= GRADIENT_GATE, f"{tensor}: relative error {error:.2g}"
+    after, expected_state = mine.model.state(), definition.model.state()
+    for tensor, array in after.items():
+        parameter = mine.model.parameters()[tensor]
+        if parameter.mask.kind == "frozen":
+            assert array.tobytes() == before[tensor].tobytes(), f"{tensor} is frozen, and moved"
+        else:
+            assert relative_error(array, expected_state[tensor]) <= 2e-6, tensor
+            assert array.tobytes() != before[tensor].tobytes(), f"{tensor} did not move"
+
+
+LAYERS = [
+    *(
+        f"conv{block}_{i}"
+        for block, count in enumerate((2, 2, 3, 3), 1)
+        for i in range(1, 1 + count)
+    ),
+    *("fc1", "fc2", "fc3"),
+]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "with_weights", "lowest"),
+    [  # layers whose weights have a gradient; the lowest, which nothing needs a gradient below
+        ("BL", LAYERS, "conv1_1"),
+        ("FC", ["fc1", "fc2", "fc3"], "fc1"),
+        ("FC+CL", ["conv4_3", "fc1", "fc2", "fc3"], "conv4_3"),
+        ("channels", ["conv2_1", "conv4_3", "fc2"], "conv2_1"),
+    ],
+)
+def test_a_frozen_layer_launches_no_gradient_kernel(device, strategy, with_weights, lowest):
+    training("tiny", strategy, device).step()
+    launched = {label: names for label, names in device.launched.items() if names}
+
+    def layers_that_launched(what, among):
+        found = {
+            label.split()[0]
+            for label, names in launched.items()
+            if label.endswith(" backward") and any(what in name for name in names)
+        }
+        return [layer for layer in among if layer in found]
+
+    above = LAYERS[LAYERS.index(lowest) + 1 :]
+    assert layers_that_launched("weight_gradient", LAYERS) == with_weights
+    assert layers_that_launched("input_gradient", LAYERS) == above
+    below = LAYERS[: LAYERS.index(lowest)]
+    assert not [label for label in launched for layer in below if label == f"{layer} backward"]
+    updated = [label.split()[0] for label in launched if label.endswith(" update")]
+    assert sorted(updated) == sorted(with_weights)
+    for layer in LAYERS:  # every forward pass is one launch of the product
+        products = [name for name in launched[f"{layer} forward"] if "forward" in name]
+        assert len(products) == 1
+
+
+def test_a_frozen_prefix_saves_launches(device):
+    counts = {}
+    for strategy in ("BL", "FC+CL", "FC"):
+        device.launched.clear()
+        training("tiny", strategy, device).step()
+        counts[strategy] = sum(map(len, device.launched.values()))
+    assert counts["FC"] < counts["FC+CL"] < 0.7 * counts["BL"]
+
+
+def test_recorded_steps_launch_what_eager_ones_do():
+    """In the same order, with no launch besides."""
+    sequences = []
+    for recorded in (False, True):
+        device = Watched()
+        one = training("tiny", "FC+CL", device)
+        if recorded:
+            one.record(4)
+        device.launched.clear()
+        one.step(recorded=recorded)
+        sequences.append(dict(device.launched))
+    assert sequences[0] == sequences[1]
+
+
+def test_the_same_step_gives_the_same_bits_in_every_order_of_threads():
+    results = []
+    for order in ORDERS:
+        device = backends.get("emulated")
+        device._runtime = EmulatedRuntime(order)
+        one = training("tiny", "BL", device)
+        one.steps([4, 3])
+        results.append(one.everything())
+    assert results[0] == results[1] == results[2]
