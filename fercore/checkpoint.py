@@ -7,11 +7,13 @@ optimizer's moments under ``optimizer.``, and everything else that training need
 metadata, so that one atomic write replaces the whole state.
 
 Metadata is one JSON object under the single key ``fercore``: the library writes several keys in an
-arbitrary order, and equal states must be equal bytes.
+arbitrary order, and equal states must be equal bytes. Its ``sha256`` is of everything else in the
+file, which has no checksum of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ class Checkpoint:
     path: Path
     tensors: dict[str, np.ndarray]
     metadata: dict[str, Any]
+    digest: str  # SHA-256 of tensors and metadata
 
     def part(self, prefix: str) -> dict[str, np.ndarray]:
         """The tensors under ``prefix``, without it."""
@@ -55,13 +58,16 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
     """
     from safetensors.numpy import save
 
-    write_atomically(path, save(dict(tensors), {"fercore": json.dumps(metadata, sort_keys=True)}))
+    facts = {**metadata, "sha256": _digest(tensors, metadata)}
+    write_atomically(path, save(dict(tensors), {"fercore": json.dumps(facts, sort_keys=True)}))
 
 
 def read(path: Path) -> Checkpoint:
     """Read a file of fercore's; FercoreError when it is missing, damaged or another program's."""
     from safetensors import SafetensorError, safe_open
 
+    if path.exists() and not path.is_file():
+        raise FercoreError(f"{path}: is no file; give a network's best.safetensors")
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -76,9 +82,25 @@ def read(path: Path) -> Checkpoint:
     if metadata is None:
         raise FercoreError(f"{path}: was not written by fercore (its metadata has no such entry)")
     try:
-        return Checkpoint(path, tensors, dict(json.loads(metadata)))
+        facts = dict(json.loads(metadata))
     except (ValueError, TypeError) as error:
         raise FercoreError(f"{path}: is damaged (its metadata: {error})") from error
+    written = facts.pop("sha256", None)
+    digest = _digest(tensors, facts)
+    if written not in (digest, None):
+        raise FercoreError(
+            f"{path}: is damaged (its checksum does not fit); restore it, or delete it and train "
+            "again"
+        )
+    return Checkpoint(path, tensors, facts, digest)
+
+
+def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def save_model(path: Path, model: Model, facts: Mapping[str, Any] = {}) -> None:
@@ -88,7 +110,7 @@ def save_model(path: Path, model: Model, facts: Mapping[str, Any] = {}) -> None:
 
 def describe(model: Model) -> dict[str, Any]:
     """The metadata by which ``load_model`` builds the same network again."""
-    return {"model": model.name, "layout": "NHWC", "classes": CLASSES[: model.classes]}
+    return {"model": model.name, "layout": "NHWC", "classes": list(CLASSES[: model.classes])}
 
 
 def load_model(path: Path, backend: Backend) -> Model:
@@ -97,14 +119,23 @@ def load_model(path: Path, backend: Backend) -> Model:
     Raises FercoreError when the file is damaged, was not written by fercore, or does not hold
     exactly its network's tensors, all finite.
     """
-    checkpoint = read(path)
-    facts = checkpoint.metadata
+    return build(read(path), backend)
+
+
+def build(checkpoint: Checkpoint, backend: Backend) -> Model:
+    """The network that a model file's content describes; raises like ``load_model``."""
+    path, facts = checkpoint.path, checkpoint.metadata
     if "training" in facts:
         raise FercoreError(f"{path}: is the state of a training; give best.safetensors, beside it")
     try:
         model = models.build(facts["model"], classes=len(facts["classes"]), backend=backend)
     except (FercoreError, KeyError, TypeError) as error:
         raise FercoreError(f"{path}: does not name a network of this version ({error})") from error
+    for key, value in describe(model).items():
+        if facts.get(key) != value:
+            raise FercoreError(
+                f"{path}: its {key} are not those of this version ({facts.get(key)}, not {value})"
+            )
     load_weights(model, checkpoint)
     return model
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -247,6 +248,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0, 2 for bad input, 130 when interrupted, 1 for a bug."""
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
     options = argparse.Namespace()
+    # Ended by a batch system, too, it leaves a tidy terminal and no unfinished file.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         options = parse(argv)
         from fercore import commands
@@ -264,6 +267,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as if SIGPIPE had ended it: whoever read the output has gone
+    except OSError as error:  # the output's disk is full, a name is too long
+        if debug:
+            raise
+        return _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 2)
     except MemoryError:
         if debug:
             raise

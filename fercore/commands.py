@@ -56,7 +56,7 @@ def _fit(options: Namespace) -> None:
     from fercore.results import source_score
     from fercore.run_directory import RunDirectory
 
-    study = _study(options, "fercore-model", targets=[], strategies=["BL"])
+    study = _study(options, "fercore-model", targets=[], strategies=["BL"], seeds=1)
     directory = RunDirectory(Path(study.out), single=True)
     with open_listener() as listener:
         (record,) = protocol.execute(
@@ -77,9 +77,9 @@ def _evaluate(options: Namespace) -> None:
 
     backend = backends.get(options.device)
     model = checkpoint.load_model(Path(options.model), backend)
-    dataset, parts = _load(options)
+    dataset = _load(options)
     if options.part != "all":
-        dataset = dataset.select(parts.rows()[options.part])
+        dataset = dataset.select(_split(dataset, options).rows()[options.part])
     score = predict.evaluate(model, dataset, backend=backend)
     if options.json:
         sys.stdout.write(msgspec.json.encode(score).decode() + "\n")
@@ -95,7 +95,7 @@ def _predict(options: Namespace) -> None:
 
     backend = backends.get(options.device)
     model = checkpoint.load_model(Path(options.model), backend)
-    crop = _crop(options.crop) if options.crop else WHOLE
+    crop = WHOLE if options.crop is None else _crop(options.crop)
     paths = [Path(file) for file in options.files]
     predictions, skipped = predict.predict_files(model, paths, backend=backend, crop=crop)
     if options.json:
@@ -109,9 +109,19 @@ def _predict(options: Namespace) -> None:
 
 
 def _inspect(options: Namespace) -> None:
-    from fercore.data import inspect
+    import numpy as np
 
-    dataset, parts = _load(options)
+    from fercore.data import inspect, splits
+    from fercore.data.parts import Parts
+
+    dataset = _load(options)
+    try:
+        parts = _split(dataset, options)
+    except FercoreError as error:
+        if options.splits not in splits.RULES:
+            raise
+        nobody = np.empty(0, np.int64)
+        parts = Parts(nobody, nobody, nobody, (f"It cannot be split: {error}",))
     sys.stdout.write(inspect.render_text(inspect.describe(dataset, parts)))
     if options.sheet:
         inspect.contact_sheet(dataset, Path(options.sheet), seed=options.seed)
@@ -120,13 +130,18 @@ def _inspect(options: Namespace) -> None:
 
 def _synth(options: Namespace) -> None:
     from fercore.data import synthetic
+    from fercore.progress import open_listener
 
-    folder = Path(options.folder)
-    if options.only:
-        count = synthetic.write_dataset(options.only, folder, options.seed)
-        print(f"{count} synthetic faces in {folder}, as {options.only}={folder}")
+    folder, name = Path(options.folder), options.only
+    with open_listener() as listener:
+        if name is None:
+            paths = synthetic.write_study(folder, options.seed, options.scale, listener.drawing)
+        else:
+            count = synthetic.scaled(name, options.scale)
+            count = synthetic.write_dataset(name, folder, options.seed, count, listener.drawing)
+    if name is not None:
+        print(f"{count} synthetic faces in {folder}, as {name}={folder}")
         return
-    paths = synthetic.write_study(folder, options.seed, options.scale)
     source, *targets = (f"{name}={path}" for name, path in paths.items())
     print(f"synthetic faces in {folder}; to study them:")
     print(f"fercore-train protocol --model tiny-bn --source {source} --target {' '.join(targets)}")
@@ -170,7 +185,12 @@ _COMMANDS = {
 
 def _study(options: Namespace, default_out: str, **fixed: Any) -> Study:
     """The study of the flags, over the config file, or else over what is resumed."""
-    flags = {**_flags(options), **fixed}
+    flags = _flags(options)
+    if given := fixed.keys() & flags.keys():
+        raise FercoreError(
+            f"{options.command} has no setting {', '.join(sorted(given))}; remove it"
+        )
+    flags |= fixed
     config = getattr(options, "config", None)
     if config is None:
         flags.setdefault("out", default_out)
@@ -190,7 +210,7 @@ def _flags(options: Namespace) -> dict[str, Any]:
     if options.out is not None:
         flags["out"] = options.out
     for name in ("strategies", "amounts"):
-        if text := getattr(options, name, None):
+        if (text := getattr(options, name, None)) is not None:
             flags[name] = _list(text, f"--{name}", int if name == "amounts" else str)
     if options.epochs is not None:
         flags.setdefault("recipe", {})["epochs"] = options.epochs
@@ -235,12 +255,16 @@ def _crop(text: str) -> Any:
 
 
 def _load(options: Namespace) -> Any:
-    """The dataset named by NAME=PATH, and its split."""
+    """The dataset named by NAME=PATH."""
     from fercore.data import load, parse_spec
+
+    return load(parse_spec(options.dataset))
+
+
+def _split(dataset: Any, options: Namespace) -> Any:
     from fercore.data.splits import split
 
-    dataset = load(parse_spec(options.dataset))
-    return dataset, split(dataset, options.splits, options.seed)
+    return split(dataset, options.splits, options.seed)
 
 
 def _width() -> int:

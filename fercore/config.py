@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,8 @@ Table = Mapping[str, Any]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 Percent = Annotated[int, Meta(ge=1, le=100)]
-Size = Annotated[float, Meta(ge=0.0)]
+LARGEST = sys.float_info.max  # keeps infinity out
+Size = Annotated[float, Meta(ge=0.0, le=LARGEST)]
 Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 
@@ -69,7 +71,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     min_steps: Count = 600
     batch_size: Positive = 64
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: Annotated[float, Meta(gt=0.0)] = 0.02
+    learning_rate: Annotated[float, Meta(gt=0.0, le=LARGEST)] = 0.02
     momentum: Share = 0.9
     nesterov: bool = True
     weight_decay: Size = 5e-4
@@ -246,7 +248,7 @@ def _recipes(table: Table, synthetic: bool, where: str) -> tuple[Recipe, Recipe]
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FercoreError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -86,7 +86,7 @@ def _speed(run: Run, backend: Backend) -> float:
             backend=backend,
             seed=0,
             run=0,
-            folder=Path(scratch),
+            folder=Path(scratch) / run.id,
             on_epoch=lambda line: speeds.append(line["images_per_s"]),
         )
     return speeds[-1]

@@ -18,6 +18,7 @@ import numpy as np
 from fercore import checkpoint, freeze, models, training
 from fercore.backends.interface import Backend
 from fercore.data.dataset import Dataset
+from fercore.errors import FercoreError
 from fercore.evaluation import predict_logits
 from fercore.files import read_json, write_atomically
 from fercore.nn import Model
@@ -26,6 +27,22 @@ from fercore.progress import Listener
 from fercore.results import Record, about, score
 from fercore.study_data import StudyData
 from fercore.training import Outcome
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What ``run.json`` says: which run the folder belongs to."""
+
+    fingerprint: str
+    run: dict[str, Any]
+
+
+class Tested(msgspec.Struct, frozen=True):
+    """What a run's ``results.json`` says: on what, with which network, and what was measured."""
+
+    tested: dict[str, str]  # dataset -> digest
+    network: str  # digest of best.safetensors
+    records: list[Record]
+
 
 RUN_FILES = (
     "run.json",
@@ -63,15 +80,21 @@ def execute_run(
     _claim(folder, run, mark)
     targets = data.targets if run.target is None else (run.target,)
     tested = {name: data.datasets[name].digest for name in (data.source, *targets)}
-    results = folder / "results.json"
-    if (done := _tested_before(results, tested)) is not None:
+    if (done := _tested_before(folder, tested)) is not None:
         return done
     outcome = _train(run, data, folder, start, backend, listener)
-    model = checkpoint.load_model(folder / "best.safetensors", backend)
+    best = checkpoint.read(folder / "best.safetensors")
+    model = checkpoint.build(best, backend)
     records = list(_test(run, data, targets, outcome, model, backend))
-    content = {"tested": tested, "records": msgspec.to_builtins(records)}
-    write_atomically(results, json.dumps(content) + "\n")
+    content = msgspec.to_builtins(Tested(tested, best.digest, records))
+    write_atomically(folder / "results.json", json.dumps(content) + "\n")
     return records
+
+
+def mark_of(folder: Path) -> str | None:
+    """The fingerprint of the run whose files are in ``folder``; None if there are none."""
+    path = folder / "run.json"
+    return read_json(path, Claim).fingerprint if path.exists() else None
 
 
 def training_images(run: Run, data: StudyData) -> Dataset:
@@ -79,28 +102,35 @@ def training_images(run: Run, data: StudyData) -> Dataset:
     return data.join(run.trains_on, run.recipe.sampling)
 
 
-def _tested_before(path: Path, tested: dict[str, str]) -> list[Record] | None:
-    """The records of an earlier test on the same images; None if there was none."""
-    if not path.exists():
+def _tested_before(folder: Path, tested: dict[str, str]) -> list[Record] | None:
+    """The records of an earlier test of the run's network on the same images; None without one.
+
+    Raises FercoreError when the network is damaged or another one.
+    """
+    path, network = folder / "results.json", folder / "best.safetensors"
+    if not (path.exists() and network.exists()):
         return None
-    content = read_json(path)
-    if content.get("tested") != tested:
-        return None
+    content = read_json(path, dict[str, Any])
     try:
-        return msgspec.convert(content["records"], list[Record])
+        before = msgspec.convert(content, Tested)
     except msgspec.ValidationError:  # written by another version: test again
         return None
+    if checkpoint.read(network).digest != before.network:
+        raise FercoreError(
+            f"{network}: is not the network that was tested; restore it, or delete it and train "
+            "again"
+        )
+    return before.records if before.tested == tested else None
 
 
 def _claim(folder: Path, run: Run, mark: str) -> None:
     """Make the folder this run's: whatever was left there under another mark goes."""
-    path = folder / "run.json"
-    if path.exists() and read_json(path)["fingerprint"] == mark:
+    if mark_of(folder) == mark:
         return
     for name in RUN_FILES:
         (folder / name).unlink(missing_ok=True)
-    content = {"fingerprint": mark, "run": msgspec.to_builtins(run)}
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    content = msgspec.to_builtins(Claim(mark, msgspec.to_builtins(run)))
+    write_atomically(folder / "run.json", json.dumps(content, indent=1) + "\n")
 
 
 def _train(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
+import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+import msgspec
 
 from fercore.errors import FercoreError
+
+Value = TypeVar("Value")
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -21,7 +26,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        temporary = unfinished(path)
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
@@ -34,18 +39,36 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         if isinstance(error, OSError):
             raise FercoreError(
                 f"{path}: cannot be written ({error.strerror}); free some space or choose "
-                "another folder, then run again with --resume"
+                "another folder"
             ) from error
         raise
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file; FercoreError names the file when it is missing or damaged."""
+def unfinished(path: Path) -> Path:
+    """A new name beside ``path``, for what will be moved there once it is complete."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a path has a name that ``unfinished`` gave."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{32}", path.name) is not None
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left incomplete below a folder that no other one writes to."""
+    for path in filter(is_unfinished, list(folder.rglob(".*"))):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def read_json(path: Path, kind: type[Value]) -> Value:
+    """The value in a JSON file, which must be a ``kind``: a plain type or a msgspec Struct.
+
+    Raises FercoreError when the file is missing or holds anything else.
+    """
     try:
-        return json.loads(path.read_text())
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise FercoreError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise FercoreError(
-            f"{path}: is not valid JSON ({error}); delete it and run again"
-        ) from error
+    except (ValueError, msgspec.DecodeError) as error:
+        raise FercoreError(f"{path}: is damaged ({error}); delete it and run again") from error

@@ -6,6 +6,7 @@ derive from it. (The same facts are always in ``metrics.jsonl``.)
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -174,7 +175,8 @@ class LiveListener(PlainListener):
 def open_listener(stream: TextIO | None = None) -> Listener:
     """The live display on a terminal, plain lines on anything else (``stderr`` by default)."""
     stream = stream or sys.stderr
-    return LiveListener(stream) if stream.isatty() else PlainListener(stream)
+    redraws = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return LiveListener(stream) if redraws else PlainListener(stream)
 
 
 # -- in words ---------------------------------------------------------------------------------
@@ -184,14 +186,14 @@ def describe_data(data: StudyData) -> list[str]:
     """What was loaded: a line a dataset, then its notes and what was skipped."""
     lines = []
     for name, facts in data.facts().items():
-        train, validation, test = facts["images"].values()
-        kind = "SYNTHETIC faces" if facts["synthetic"] else "images"
+        train, validation, test = facts.images.values()
+        kind = "SYNTHETIC faces" if facts.synthetic else "images"
         lines.append(
             f"{name}: {train} / {validation} / {test} {kind} to train on, to validate and to test"
         )
-        lines += [f"  {note}" for note in facts["notes"]]
-        if facts["skipped"]:
-            (file, reason), count = facts["skipped"][0], len(facts["skipped"])
+        lines += [f"  {note}" for note in facts.notes]
+        if facts.skipped:
+            (file, reason), count = facts.skipped[0], len(facts.skipped)
             lines.append(f"  {count} entries skipped, the first {file}: {reason}")
     return lines
 

@@ -7,21 +7,24 @@ twice costs nothing and changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from fercore import backends, environment, freeze, models, results, training
 from fercore.backends.interface import Backend
 from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
 from fercore.errors import FercoreError
-from fercore.execution import execute_run, training_images
+from fercore.execution import execute_run, mark_of, training_images
 from fercore.files import read_json, write_atomically
 from fercore.forecast import Job
 from fercore.plan import Run, fingerprint, make_plan
 from fercore.progress import Listener
 from fercore.results import Record
 from fercore.run_directory import RunDirectory
-from fercore.study_data import StudyData, load_study
+from fercore.study_data import DatasetFacts, StudyData, load_study
 
 
 def execute(
@@ -55,13 +58,16 @@ def execute(
         _refuse(directory, _changed_data(directory, data), accept_changes)
         runs = make_plan(study, data.source, data.targets)
         check_strategies(runs, backend)
+        marks = _marks(runs, data)
+        _refuse(directory, _changed_runs(directory, marks), accept_changes)
         write_atomically(directory.config, to_toml(study))
         write_atomically(directory.environment, json.dumps(facts, indent=1) + "\n")
-        write_atomically(directory.datasets, json.dumps(data.facts(), indent=1) + "\n")
+        datasets = msgspec.to_builtins(data.facts())
+        write_atomically(directory.datasets, json.dumps(datasets, indent=1) + "\n")
         for entry in data.datasets.values():
             entry.write_manifests(directory.splits)
         listener.planned([job(run, data) for run in runs], data)
-        return _execute_all(runs, directory, data, backend, listener)
+        return _execute_all(runs, marks, directory, data, backend, listener)
 
 
 def make_backend(study: Study) -> Backend:
@@ -95,20 +101,27 @@ def job(run: Run, data: StudyData) -> Job:
     )
 
 
+def _marks(runs: Sequence[Run], data: StudyData) -> dict[str, str]:
+    """The fingerprint of every run, by its id."""
+    digests = {name: entry.digest for name, entry in data.datasets.items()}
+    marks: dict[str, str] = {}
+    for run in runs:
+        parent = marks[run.starts_from] if run.starts_from else None
+        marks[run.id] = fingerprint(run, parent, digests)
+    return marks
+
+
 def _execute_all(
     runs: Sequence[Run],
+    marks: Mapping[str, str],
     directory: RunDirectory,
     data: StudyData,
     backend: Backend,
     listener: Listener,
 ) -> list[Record]:
-    digests = {name: entry.digest for name, entry in data.datasets.items()}
-    marks: dict[str, str] = {}
     records: list[Record] = []
     for run in runs:
-        parent = run.starts_from
-        marks[run.id] = fingerprint(run, marks[parent] if parent else None, digests)
-        start = directory.run(parent) if parent else None
+        start = directory.run(run.starts_from) if run.starts_from else None
         listener.started(run.id)
         tested = execute_run(
             run, marks[run.id], data, directory.run(run.id), start, backend, listener
@@ -126,18 +139,28 @@ def _changed_settings(directory: RunDirectory, study: Study, facts: dict[str, ob
     if directory.config.exists():
         changed += changes(read_study(directory.config), study)
     if directory.environment.exists():
-        changed += environment.differences(read_json(directory.environment), facts)
+        before = read_json(directory.environment, dict[str, Any])
+        changed += environment.differences(before, facts)
     return changed
 
 
 def _changed_data(directory: RunDirectory, data: StudyData) -> list[str]:
     if not directory.datasets.exists():
         return []
-    before = read_json(directory.datasets)
+    before = read_json(directory.datasets, dict[str, DatasetFacts])
     return [
         f"{name}: other images, labels or parts"
         for name, facts in data.facts().items()
-        if name in before and before[name]["digest"] != facts["digest"]
+        if name in before and before[name].digest != facts.digest
+    ]
+
+
+def _changed_runs(directory: RunDirectory, marks: Mapping[str, str]) -> list[str]:
+    """What the folder's own record does not tell, because it was edited, lost or accepted."""
+    return [
+        f"run {run}: other settings or images"
+        for run, mark in marks.items()
+        if mark_of(directory.run(run)) not in (mark, None)
     ]
 
 

@@ -27,6 +27,7 @@ from fercore.findings import (
 )
 from fercore.results import Record
 from fercore.run_directory import RunDirectory
+from fercore.study_data import DatasetFacts
 
 SMALL = 1000
 """Test sets with fewer images get a note about how little they can tell."""
@@ -72,6 +73,13 @@ def make_table(records: Sequence[Record], data_notes: Sequence[str] = ()) -> Tab
 
 def read(directory: RunDirectory) -> Table:
     """The table of a run directory; FercoreError when the study is not finished."""
+    if not directory.config.exists():
+        raise FercoreError(f"{directory.path}: is no run directory; give the --out of a protocol")
+    if (directory.path / "run.json").exists():
+        raise FercoreError(
+            f"{directory.path}: holds one network, which has no table; test it with fercore-train "
+            f"evaluate {directory.path / 'best.safetensors'} NAME=PATH"
+        )
     if not directory.results.exists():
         raise FercoreError(
             f"{directory.path}: holds no results.json; finish the study with fercore-train "
@@ -95,10 +103,10 @@ def write(directory: RunDirectory, records: Sequence[Record]) -> None:
 def _data_notes(directory: RunDirectory) -> list[str]:
     """What is known about the datasets, each sentence led by the dataset's name."""
     notes = []
-    for name, facts in read_json(directory.datasets).items():
-        notes += [f"{name}: {note}" for note in facts["notes"]]
-        if facts["skipped"]:
-            notes.append(f"{name}: {len(facts['skipped'])} entries skipped (see datasets.json).")
+    for name, facts in read_json(directory.datasets, dict[str, DatasetFacts]).items():
+        notes += [f"{name}: {note}" for note in facts.notes]
+        if facts.skipped:
+            notes.append(f"{name}: {len(facts.skipped)} entries skipped (see datasets.json).")
     return notes
 
 

@@ -16,7 +16,6 @@ import msgspec
 import numpy as np
 
 from fercore import metrics
-from fercore.errors import FercoreError
 from fercore.files import read_json, write_atomically
 
 
@@ -163,10 +162,7 @@ def write(folder: Path, records: Sequence[Record]) -> None:
 
 def read(path: Path) -> list[Record]:
     """The records of a ``results.json``; FercoreError when it is missing or is not one."""
-    try:
-        return msgspec.convert(read_json(path), list[Record])
-    except msgspec.ValidationError as error:
-        raise FercoreError(f"{path}: is no list of results ({error})") from None
+    return read_json(path, list[Record])
 
 
 def encode(records: Sequence[Record]) -> str:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fercore.errors import FercoreError
+from fercore.files import is_unfinished, remove_unfinished
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,20 @@ class RunDirectory:
         return self.path if self.single else self.path / "runs" / run_id
 
     def check_unused(self) -> None:
-        """Raise FercoreError if the folder holds anything but drawn faces."""
+        """Raise FercoreError if the folder holds anything but drawn faces and unfinished files."""
+        if self.config.exists():
+            raise FercoreError(
+                f"{self.path}: exists already; add --resume to continue it, or choose another --out"
+            )
         if self.path.is_dir():
-            used = any(entry != self.faces for entry in self.path.iterdir())
+            used = any(e != self.faces and not is_unfinished(e) for e in self.path.iterdir())
         else:
             used = self.path.exists()
         if used:
-            mend = "add --resume to continue it, or " if self.config.exists() else ""
-            raise FercoreError(f"{self.path}: exists already; {mend}choose another --out")
+            raise FercoreError(
+                f"{self.path}: exists already, with no config.toml from which it could be "
+                "continued; choose another --out"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -82,6 +89,7 @@ class RunDirectory:
             ) from None
         try:
             _lock(descriptor, self.path)
+            remove_unfinished(self.path)
             yield
         finally:
             os.close(descriptor)  # and with it the lock

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from fercore.config import Study, StudyDataset
@@ -18,6 +18,18 @@ from fercore.data.parts import Parts
 from fercore.data.splits import part_of_training, split
 from fercore.errors import FercoreError
 from fercore.plan import Part
+
+
+class DatasetFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``datasets.json`` keeps of a dataset: counts, notes and everything that was not read."""
+
+    format: str
+    synthetic: bool
+    images: dict[str, int]  # part -> images
+    shares: dict[str, int]  # percent -> training images
+    digest: str
+    notes: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]  # file, reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +63,17 @@ class SplitDataset:
             share = replace(self.parts, train=rows)
             manifest.write(folder / str(percent) / file, self.dataset, share)
 
-    def facts(self) -> dict[str, Any]:
-        """What ``datasets.json`` keeps: counts, notes and everything that was not read."""
-        return {
-            "format": self.dataset.format,
-            "synthetic": self.dataset.synthetic,
-            "images": {name: len(rows) for name, rows in self.parts.rows().items()},
-            "shares": {str(percent): len(rows) for percent, rows in self.shares.items()},
-            "digest": self.digest,
-            "notes": [*self.dataset.notes, *self.parts.notes],
-            "skipped": [[entry.file, entry.reason] for entry in self.dataset.skipped],
-        }
+    def facts(self) -> DatasetFacts:
+        """What a reader of the run directory should know."""
+        return DatasetFacts(
+            format=self.dataset.format,
+            synthetic=self.dataset.synthetic,
+            images={name: len(rows) for name, rows in self.parts.rows().items()},
+            shares={str(percent): len(rows) for percent, rows in self.shares.items()},
+            digest=self.digest,
+            notes=(*self.dataset.notes, *self.parts.notes),
+            skipped=tuple((entry.file, entry.reason) for entry in self.dataset.skipped),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +122,7 @@ class StudyData:
         ours, theirs = (self.datasets[name].dataset.labels for name in names)
         return tuple(int(label) for label in np.intersect1d(ours, theirs))
 
-    def facts(self) -> dict[str, dict[str, Any]]:
+    def facts(self) -> dict[str, DatasetFacts]:
         """The facts of every dataset, by name."""
         return {name: entry.facts() for name, entry in self.datasets.items()}
 
@@ -153,7 +165,7 @@ def load_one(choice: StudyDataset, *, cache: bool = True) -> Dataset:
 
     spec = DatasetSpec(choice.name, choice.format, Path(choice.path))
     crop = None if choice.crop is None else Crop(*choice.crop)
-    return load(spec, crop, cache=cache, **choice.options)
+    return load(spec, crop, choice.options, cache=cache)
 
 
 def _chosen(study: Study) -> list[StudyDataset]:

@@ -75,7 +75,7 @@ def train(
         run: 0 to 2**32 - 1; tells apart the random numbers of runs that share a seed.
         folder: receives ``metrics.jsonl`` (a line an epoch), ``best.safetensors``,
             ``last.safetensors`` and ``state.json``.
-        resume: continue from ``last.safetensors`` where there is one.
+        resume: continue from ``last.safetensors`` where it and ``best.safetensors`` are there.
         on_step: told (steps done in this epoch, steps an epoch).
         on_epoch: told each new line of ``metrics.jsonl``.
 
@@ -92,14 +92,32 @@ def train(
         if len(dataset) == 0:
             raise FercoreError(f"the validation set {name!r} holds no image; leave it out")
     loop = _Loop(model, training, validation, recipe, choose_on, backend, seed, run, folder)
-    if resume and loop.last_path.exists():
+    if resume and loop.last_path.exists() and loop.best_path.exists():
         loop.restore()
     while not loop.finished:
         line = loop.run_epoch(on_step)
         loop.save()
         if on_epoch:
             on_epoch(line)
-    return Outcome(loop.best["epoch"], loop.best["accuracy"], loop.epoch)
+    return Outcome(loop.best.epoch, loop.best.accuracy, loop.epoch)
+
+
+class _Best(msgspec.Struct, frozen=True):
+    """The epoch whose weights are in ``best.safetensors``."""
+
+    epoch: int = 0
+    accuracy: float = -1.0
+    loss: float = math.inf
+
+
+class _State(msgspec.Struct, frozen=True):
+    """What ``last.safetensors`` says beside its tensors."""
+
+    fingerprint: dict[str, Any]
+    epoch: int
+    steps: int
+    best: _Best
+    plateau: dict[str, Any]
 
 
 class _Loop:
@@ -121,6 +139,7 @@ class _Loop:
         self.seed, self.run, self.folder = seed, run, folder
         self.choose_on = choose_on
         self.last_path = folder / "last.safetensors"
+        self.best_path = folder / "best.safetensors"
         choosing = {name: validation[name] for name in choose_on}
         self.fingerprint = _fingerprint(model, training, choosing, recipe, seed, run)
         self.count = len(training)
@@ -132,13 +151,13 @@ class _Loop:
             self.evaluators[name] = Evaluator(model, sample.images, sample.labels, backend)
         self.plateau = Plateau(recipe.step_factor, recipe.plateau_patience)
         self.epoch = 0
-        self.best: dict[str, Any] = {"epoch": 0, "accuracy": -1.0, "loss": math.inf}
+        self.best = _Best()
         self.lines: list[dict[str, Any]] = []
 
     @property
     def finished(self) -> bool:
         patience = self.recipe.early_stopping
-        stopped = patience > 0 and self.epoch - self.best["epoch"] >= patience
+        stopped = patience > 0 and self.epoch - self.best.epoch >= patience
         return self.epoch >= self.recipe.epochs or (stopped and self.epoch > 0)
 
     def run_epoch(self, on_step: Callable[[int, int], None] | None) -> dict[str, Any]:
@@ -177,8 +196,8 @@ class _Loop:
         }
         self.lines.append(line)
         if improved:
-            facts = {"epoch": self.epoch, "validation_accuracy": self.best["accuracy"]}
-            checkpoint.save_model(self.folder / "best.safetensors", self.model, facts)
+            facts = {"epoch": self.epoch, "validation_accuracy": self.best.accuracy}
+            checkpoint.save_model(self.best_path, self.model, facts)
         return line
 
     def _check_finite(self, loss: float) -> None:
@@ -193,9 +212,9 @@ class _Loop:
         accuracy = sum(result.accuracy for result in chosen) / len(chosen)
         loss = sum(result.loss for result in chosen) / len(chosen)
         self.plateau.observe(accuracy)
-        if (accuracy, -loss) <= (self.best["accuracy"], -self.best["loss"]):
+        if (accuracy, -loss) <= (self.best.accuracy, -self.best.loss):
             return False
-        self.best = {"epoch": self.epoch, "accuracy": accuracy, "loss": loss}
+        self.best = _Best(self.epoch, accuracy, loss)
         return True
 
     def save(self) -> None:
@@ -205,56 +224,69 @@ class _Loop:
         tensors = {f"model.{name}": array for name, array in self.model.state().items()}
         moments = self.optimizer.state()
         tensors.update({f"optimizer.{name}": array for name, array in moments.items()})
-        state = {
-            "fingerprint": self.fingerprint,
-            "epoch": self.epoch,
-            "steps": self.optimizer.steps,
-            "best": self.best,
-            "plateau": self.plateau.state(),
-        }
-        metadata = {**checkpoint.describe(self.model), "training": state}
+        state = _State(
+            self.fingerprint, self.epoch, self.optimizer.steps, self.best, self.plateau.state()
+        )
+        metadata = {**checkpoint.describe(self.model), "training": msgspec.to_builtins(state)}
         checkpoint.write(self.last_path, tensors, metadata)
         summary = {
             "status": "finished" if self.finished else "running",
             "epoch": self.epoch,
             "epochs": self.recipe.epochs,
-            "best": self.best,
+            "best": msgspec.to_builtins(self.best),
         }
         write_atomically(self.folder / "state.json", json.dumps(summary, indent=1) + "\n")
 
     def restore(self) -> None:
         """Continue from the state file; FercoreError if it belongs to another training."""
         saved = checkpoint.read(self.last_path)
-        state = saved.metadata.get("training")
-        if state is None:
+        try:
+            state = msgspec.convert(saved.metadata.get("training"), _State)
+        except msgspec.ValidationError as error:
             raise FercoreError(
-                f"{self.last_path}: holds no training state; delete it to start anew"
-            )
-        before = state["fingerprint"]
+                f"{self.last_path}: holds no training state of this version ({error}); delete it "
+                "to start anew"
+            ) from error
+        before = state.fingerprint
         if other := [what for what, value in self.fingerprint.items() if before.get(what) != value]:
             raise FercoreError(
                 f"{self.last_path}: was trained with other {', '.join(other)}; go back to the old "
                 "settings, or delete the run's folder to train it again"
             )
         checkpoint.load_weights(self.model, saved, "model.")
-        self.optimizer.load_state(saved.part("optimizer."), state["steps"])
-        self.epoch, self.best = state["epoch"], state["best"]
+        self.optimizer.load_state(saved.part("optimizer."), state.steps)
+        self.epoch, self.best = state.epoch, state.best
         self.plateau = Plateau(
-            self.recipe.step_factor, self.recipe.plateau_patience, **state["plateau"]
+            self.recipe.step_factor, self.recipe.plateau_patience, **state.plateau
         )
         self.lines = self._read_lines()
+        self._check_best()
 
     def _read_lines(self) -> list[dict[str, Any]]:
         """The metrics of the epochs done; lines of an epoch that was lost are left out."""
         path = self.folder / "metrics.jsonl"
         try:
-            written = path.read_text().splitlines()
-            return [json.loads(line) for line in written[: self.epoch]]
-        except (OSError, ValueError) as error:
+            written = path.read_bytes().splitlines()[: self.epoch]
+            lines = [msgspec.json.decode(line, type=dict[str, Any]) for line in written]
+            if len(lines) < self.epoch:
+                raise ValueError(f"{len(lines)} lines for {self.epoch} epochs")
+        except (OSError, ValueError, msgspec.DecodeError) as error:
             raise FercoreError(
                 f"{path}: cannot be read ({error}); restore it, or delete the run's folder to "
                 "train it again"
             ) from error
+        return lines
+
+    def _check_best(self) -> None:
+        """``best.safetensors`` is of the best epoch, or of the one that was lost after it."""
+        if checkpoint.read(self.best_path).metadata.get("epoch") not in (
+            self.best.epoch,
+            self.epoch + 1,
+        ):
+            raise FercoreError(
+                f"{self.best_path}: is not of epoch {self.best.epoch}, as {self.last_path.name} "
+                "says; restore it, or delete it and train again"
+            )
 
 
 class _Stepper:

@@ -16,6 +16,8 @@ Value = TypeVar("Value", bound=msgspec.Struct)
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint for a misspelt ``word``: the nearest choice if one is near, else all of them."""
     choices = list(choices)
+    if not choices:
+        return "there are none here"
     folded = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(word.lower(), folded, n=1)
     if near:

@@ -17,9 +17,10 @@ import difflib
 import importlib
 import os.path
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, get_type_hints
 
 from fercore.errors import FercoreError
 
@@ -86,7 +87,11 @@ def parse_spec(text: str) -> DatasetSpec:
 
 
 def load(
-    spec: DatasetSpec, crop: Crop | None = None, *, cache: bool = True, **options: object
+    spec: DatasetSpec,
+    crop: Crop | None = None,
+    options: Mapping[str, object] = {},
+    *,
+    cache: bool = True,
 ) -> Dataset:
     """Read a dataset from a folder, a zip file or a csv file.
 
@@ -95,14 +100,15 @@ def load(
     the decoded images are kept on disk for the next time.
 
     Raises FercoreError when the path is missing or empty, has no image of the format or none that
-    can be read, or shows fewer than two classes. Single files that cannot be read are listed in
-    ``Dataset.skipped``.
+    can be read, shows fewer than two classes, or the format does not know an option. Single files
+    that cannot be read are listed in ``Dataset.skipped``.
     """
     from fercore.data.cache import cached
     from fercore.data.tree import open_tree
 
     format = _module(spec.format)
     crop = crop or format.CROP
+    options = _checked(options, spec, format)
     with open_tree(spec.path) as tree:
 
         def build() -> Dataset:
@@ -113,6 +119,23 @@ def load(
         dataset = cached(tree, spec.format, crop, options, build) if cache else build()
         # Neither is a matter of the files' content, so neither is cached.
         return replace(dataset, name=spec.name, synthetic=tree.synthetic)
+
+
+def _checked(
+    options: Mapping[str, object], spec: DatasetSpec, format: _Format
+) -> dict[str, object]:
+    """The options in the types that the format's loader declares; FercoreError for a wrong one."""
+    import inspect
+
+    import msgspec
+
+    from fercore.validation import decode
+
+    kinds = get_type_hints(format.load)
+    _tree, _crop, *parameters = inspect.signature(format.load).parameters.values()
+    fields = [(known.name, kinds[known.name], known.default) for known in parameters]
+    kind = msgspec.defstruct("Options", fields)
+    return msgspec.structs.asdict(decode(options, kind, f"{spec.name} [options]"))
 
 
 def _path(text: str) -> Path:

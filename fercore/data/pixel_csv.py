@@ -41,7 +41,7 @@ def read_header(tree: Tree, csv: str) -> dict[str, int]:
         with tree.open(csv) as file:
             line = file.readline(10_000).removeprefix(b"\xef\xbb\xbf")
     except READ_FAULTS as error:
-        raise FercoreError(f"{tree.path}: {csv} cannot be read ({error})") from error
+        raise FercoreError(f"{_where(tree, csv)}: cannot be read ({error})") from error
     words = line.decode(errors="replace").split(",")
     return {word.strip(' "\r\n\t').lower(): position for position, word in enumerate(words)}
 
@@ -64,11 +64,11 @@ def load_csv(
     header = read_header(tree, csv)
     if "pixels" not in header:
         raise FercoreError(
-            f"{tree.path}: {csv} has no column 'pixels'; expected emotion,pixels,Usage"
+            f"{_where(tree, csv)}: no column 'pixels'; expected emotion,pixels,Usage"
         )
     if "emotion" not in header:
         raise FercoreError(
-            f"{tree.path}: {csv} has no column 'emotion', so its images have no labels (as in the "
+            f"{_where(tree, csv)}: no column 'emotion', so its images have no labels (as in the "
             "competition's test.csv); give fer2013.csv, icml_face_data.csv or train.csv"
         )
     if "usage" not in header:
@@ -78,7 +78,7 @@ def load_csv(
     total = len(rows) + len(skipped)
     if len(skipped) > max(10, total // 100):
         raise FercoreError(
-            f"{tree.path}: {len(skipped):,} of the {total:,} rows of {csv} are bad, the first "
+            f"{_where(tree, csv)}: {len(skipped):,} of the {total:,} rows are bad, the first "
             f"{skipped[0].file}: {skipped[0].reason}; give the original file"
         )
     faces = [row for row in rows if row.item.label != _CONTEMPT_LABEL]
@@ -109,7 +109,7 @@ def _read_rows(
                 rows.append(Row(item, frame(gray, crop), fingerprint(gray)))
     except READ_FAULTS as error:
         raise FercoreError(
-            f"{tree.path}: {csv} breaks off ({error}); copy or download it again"
+            f"{_where(tree, csv)}: breaks off ({error}); copy or download it again"
         ) from error
     return rows, skipped
 
@@ -141,6 +141,11 @@ def _parse(
     if len(pixels) != SIZE * SIZE:
         raise _RowError(f"{len(pixels):,} pixels where {SIZE * SIZE:,} are needed")
     return label, split, pixels
+
+
+def _where(tree: Tree, csv: str) -> str:
+    """The csv file's path; in a zip file, the path that it would have in a folder."""
+    return str(tree.path) if tree.path.name == csv else f"{tree.path}/{csv}"
 
 
 def _quote(text: bytes) -> str:

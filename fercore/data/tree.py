@@ -124,6 +124,8 @@ def open_tree(path: Path) -> Tree:
             raise FercoreError(f"{path}: no such file or folder; check the path of the dataset")
         if path.is_dir():
             tree: Tree = FolderTree(path)
+        elif not path.is_file():
+            raise FercoreError(f"{path}: is neither a file nor a folder; give one that is")
         elif zipfile.is_zipfile(path):
             tree = ZipTree(path)
         elif path.suffix.lower() == ".zip":

@@ -99,12 +99,12 @@ def test_a_changed_zip_is_seen(spec: DatasetSpec, reads: list[str], tmp_path: Pa
 def test_crops_and_options_have_entries_of_their_own(spec: DatasetSpec, reads: list[str]) -> None:
     whole = load(spec)
     cropped = load(spec, Crop(0, 0, 0.5, 0.5))
-    named = load(spec, subject=r"\d")
+    named = load(spec, options={"subject": r"\d"})
     assert reads == ["read"] * 3
     assert not np.array_equal(whole.images, cropped.images)
     assert named.subjects == ("1", "2")
     for crop, options in ((None, {}), (Crop(0, 0, 0.5, 0.5), {}), (None, {"subject": r"\d"})):
-        load(spec, crop, **options)
+        load(spec, crop, options)
     assert reads == ["read"] * 3
 
 

@@ -60,7 +60,7 @@ def read(
     format: str, path: Path, crop: Crop | None = None, name: str = "x", **options: Any
 ) -> Dataset:
     """Load without the cache."""
-    return load(DatasetSpec(name, format, path), crop, cache=False, **options)
+    return load(DatasetSpec(name, format, path), crop, options, cache=False)
 
 
 def read_in_every_form(format: str, folder: Path, **options: Any) -> Dataset:

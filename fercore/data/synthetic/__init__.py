@@ -11,8 +11,9 @@ its actors; ``camera`` takes a picture of a face that ``drawing`` drew.
 
 from __future__ import annotations
 
+import math
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from fercore.data.synthetic.layouts import FER2013_CSV, Shot, plan
 from fercore.data.synthetic.styles import STYLES
 from fercore.data.tree import MARKER
 from fercore.errors import FercoreError
-from fercore.files import write_atomically
+from fercore.files import unfinished
 
 VERSION = 1
 """Raised whenever the same seed would give other images."""
@@ -42,14 +43,19 @@ def write_study(
     ``scale`` multiplies the number of images; above 1 only the source grows. Sets that are there
     already, drawn with the same parameters, are kept. Raises FercoreError like write_dataset.
     """
-    if not scale > 0:
-        raise FercoreError(f"scale {scale:g}: give a number above 0; 1 is the default study")
     paths = {}
     for name in STUDY:
-        count = max(1, round(scale * len(plan(name))))
-        write_dataset(name, folder / name, seed, count, on_progress)
+        write_dataset(name, folder / name, seed, scaled(name, scale), on_progress)
         paths[name] = str(folder / name / FER2013_CSV if name == "fer2013" else folder / name)
     return paths
+
+
+def scaled(format: str, scale: float) -> int:
+    """``scale`` times the natural number of images of a set; FercoreError when that is none."""
+    if not 0 < scale < math.inf:
+        raise FercoreError(f"scale {scale:g}: give a number above 0; 1 is the default study")
+    _check_format(format)
+    return max(1, round(scale * len(plan(format))))
 
 
 def write_dataset(
@@ -67,8 +73,7 @@ def write_dataset(
     kept. Raises FercoreError when the format cannot be drawn, when the folder holds anything else,
     or when it cannot be written.
     """
-    if format not in STYLES:
-        raise FercoreError(f"no synthetic faces for '{format}'; choose from {', '.join(STYLES)}")
+    _check_format(format)
     if count is not None and count < 1:
         raise FercoreError(f"{count} synthetic images of {format}: give at least 1")
     shots = plan(format, count)
@@ -78,20 +83,28 @@ def write_dataset(
             return len(shots)
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Drawn beside its place and moved there whole, so that a set is never seen half-written.
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-            tree = Path(scratch) / folder.name
+        tree = unfinished(folder)
+        try:
+            tree.mkdir()
             write = _write_csv if format == "fer2013" else _write_images
             write(tree, format, _reported(format, shots, on_progress), seed)
-            write_atomically(tree / MARKER, statement)
+            (tree / MARKER).write_text(statement)
             # Another process may have been quicker: then its set, which is the same, stays.
             if not _holds(folder, statement):
                 os.replace(tree, folder)
+        finally:
+            shutil.rmtree(tree, ignore_errors=True)
     except OSError as error:
         raise FercoreError(
             f"{folder}: cannot be written ({error.strerror}); free some space or choose another "
             "folder"
         ) from error
     return len(shots)
+
+
+def _check_format(format: str) -> None:
+    if format not in STYLES:
+        raise FercoreError(f"no synthetic faces for '{format}'; choose from {', '.join(STYLES)}")
 
 
 def _statement(format: str, seed: int, images: int) -> str:
@@ -147,7 +160,7 @@ def _write_csv(tree: Path, format: str, shots: Iterable[Shot], seed: int) -> Non
     for shot in shots:
         pixels = " ".join([texts[value] for value in photograph(format, shot, seed).tobytes()])
         rows.append(f"{CLASSES.index(shot.label)},{pixels},{shot.file}\n")
-    write_atomically(tree / FER2013_CSV, "".join(rows))
+    (tree / FER2013_CSV).write_text("".join(rows))
 
 
 def _write_images(tree: Path, format: str, shots: Iterable[Shot], seed: int) -> None:
