@@ -23,8 +23,8 @@ from fercore.forecast import Job
 from fercore.plan import Run, fingerprint, make_plan
 from fercore.progress import Listener
 from fercore.results import Record
-from fercore.run_directory import RunDirectory
-from fercore.study_data import DatasetFacts, StudyData, load_study
+from fercore.run_directory import DatasetFacts, RunDirectory
+from fercore.study_data import StudyData, load_study
 
 
 def execute(

@@ -26,8 +26,7 @@ from fercore.findings import (
     columns,
 )
 from fercore.results import Record
-from fercore.run_directory import RunDirectory
-from fercore.study_data import DatasetFacts
+from fercore.run_directory import DatasetFacts, RunDirectory
 
 SMALL = 1000
 """Test sets with fewer images get a note about how little they can tell."""

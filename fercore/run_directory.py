@@ -22,8 +22,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from fercore.errors import FercoreError
 from fercore.files import is_unfinished, remove_unfinished
+
+
+class DatasetFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``datasets.json`` keeps of a dataset: counts, notes and everything that was not read."""
+
+    format: str
+    synthetic: bool
+    images: dict[str, int]  # part -> images
+    shares: dict[str, int]  # percent -> training images
+    digest: str
+    notes: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]  # file, reason
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from fercore.config import Study, StudyDataset
@@ -18,18 +17,7 @@ from fercore.data.parts import Parts
 from fercore.data.splits import part_of_training, split
 from fercore.errors import FercoreError
 from fercore.plan import Part
-
-
-class DatasetFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``datasets.json`` keeps of a dataset: counts, notes and everything that was not read."""
-
-    format: str
-    synthetic: bool
-    images: dict[str, int]  # part -> images
-    shares: dict[str, int]  # percent -> training images
-    digest: str
-    notes: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]  # file, reason
+from fercore.run_directory import DatasetFacts
 
 
 @dataclass(frozen=True, eq=False)

@@ -145,7 +145,7 @@ def _timed(code):
         (["evaluate", "absent.safetensors", "jaffe=/x"], "absent.safetensors"),
         (["evaluate", "m", "jaffe=/x", "--part", "tset"], "'tset'; did you mean 'test'?"),
         (["predict", "m.safetensors"], "are required: FILE"),
-        (["report", "absent"], "absent: holds no results.json"),
+        (["report", "absent"], "absent: is no run directory"),
         (["synth", "faces", "--only", "rafdb"], "no synthetic faces for 'rafdb'"),
     ],
 )

@@ -129,13 +129,11 @@ def test_a_path_that_is_a_folder(tmp_path):
 def test_read_json(tmp_path):
     path = tmp_path / "state.json"
     with pytest.raises(FercoreError, match=r"state.json: cannot be read \(No such file"):
-        read_json(path)
+        read_json(path, dict)
     path.write_text('{"epoch": 3}')
-    assert read_json(path) == {"epoch": 3}
-    for damaged in (b'{"epoch": ', b"", b"\xff\xfe\x00"):
+    assert read_json(path, dict[str, int]) == {"epoch": 3}
+    for damaged in (b'{"epoch": ', b"", b"\xff\xfe\x00", b"[3]", b'{"epoch": "3"}'):
         path.write_bytes(damaged)
-        with pytest.raises(
-            FercoreError, match=r"state.json: is not valid JSON .*delete it"
-        ) as error:
-            read_json(path)
+        with pytest.raises(FercoreError, match=r"state.json: is damaged .*delete it") as error:
+            read_json(path, dict[str, int])
         assert "\n" not in str(error.value)

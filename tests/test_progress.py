@@ -6,6 +6,7 @@ import pytest
 
 from fercore.forecast import Job
 from fercore.progress import LiveListener, PlainListener, open_listener
+from fercore.run_directory import DatasetFacts
 from tests.records import record
 
 JOBS = [
@@ -19,12 +20,15 @@ class Data:
 
     def facts(self):
         return {
-            "jaffe": {
-                "images": {"train": 131, "validation": 15, "test": 67},
-                "synthetic": False,
-                "notes": ["A note."],
-                "skipped": [["a.png", "truncated"], ["b.png", "empty"]],
-            }
+            "jaffe": DatasetFacts(
+                format="jaffe",
+                synthetic=False,
+                images={"train": 131, "validation": 15, "test": 67},
+                shares={},
+                digest="",
+                notes=("A note.",),
+                skipped=(("a.png", "truncated"), ("b.png", "empty")),
+            )
         }
 
 

@@ -56,7 +56,7 @@ def test_records_survive_their_files(tmp_path):
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "results.json"
     path.write_text('[{"run": "BL"}]')
-    with pytest.raises(FercoreError, match=r"results\.json: is no list of results"):
+    with pytest.raises(FercoreError, match=r"results\.json: is damaged .*missing required field"):
         results.read(path)
     path.write_text("[")
     with pytest.raises(FercoreError, match=r"results\.json"):

@@ -76,6 +76,6 @@ def test_facts_list_what_was_not_read(data):
     entry = data.datasets["a"]
     entry = replace(entry, dataset=replace(entry.dataset, skipped=(Skipped("x.png", "empty"),)))
     facts = entry.facts()
-    assert facts["images"] == {"train": 12, "validation": 4, "test": 4}
-    assert facts["shares"] == {"50": 6}
-    assert facts["skipped"] == [["x.png", "empty"]]
+    assert facts.images == {"train": 12, "validation": 4, "test": 4}
+    assert facts.shares == {"50": 6}
+    assert facts.skipped == (("x.png", "empty"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -34,6 +35,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     original = folder.load
 
+    @functools.wraps(original)  # its parameters are the options that the format knows
     def counted(*args: object, **options: object) -> Dataset:
         calls.append("read")
         return original(*args, **options)

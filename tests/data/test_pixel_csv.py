@@ -112,10 +112,10 @@ def test_only_bad_rows_are_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("pixels", "has no column 'emotion', so its images have no labels"),
-        ("emotion,image,Usage", "has no column 'pixels'"),
-        ("emotion;pixels;Usage", "has no column 'pixels'"),
-        ("", "has no column 'pixels'"),
+        ("pixels", ": no column 'emotion', so its images have no labels"),
+        ("emotion,image,Usage", ": no column 'pixels'"),
+        ("emotion;pixels;Usage", ": no column 'pixels'"),
+        ("", ": no column 'pixels'"),
     ],
 )
 def test_a_wrong_header_is_an_error(header: str, message: str, tmp_path: Path) -> None:
