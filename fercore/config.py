@@ -65,6 +65,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         rotation: largest rotation, degrees
         scale: largest zoom in or out, as a share
         cutout: side of a square set to gray, pixels of 48; 0: none
+        views: different views of an image, which then come again, so that frozen layers need to
+            see each but once; 0: a new one every epoch
     """
 
     epochs: Positive = 60
@@ -91,6 +93,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     rotation: Annotated[float, Meta(ge=0.0, le=180.0)] = 10.0
     scale: Share = 0.1
     cutout: Annotated[int, Meta(ge=0, le=48)] = 0
+    views: Count = 0
+
+    def distinct_views(self) -> int:
+        """How many views of an image there are: one if nothing varies; 0: no end of them."""
+        varies = self.flip or self.shift or self.rotation or self.scale or self.cutout
+        return self.views if varies else 1
 
     def steps_per_epoch(self, images: int) -> int:
         """Updates in one pass over ``images`` training images; the last batch may be smaller."""
@@ -102,7 +110,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return msgspec.structs.replace(self, epochs=max(self.epochs, needed))
 
 
-FINETUNE: Table = {"epochs": 30, "min_steps": 300, "learning_rate": 0.002, "warmup_epochs": 0}
+FINETUNE: Table = {
+    "epochs": 30,
+    "min_steps": 300,
+    "learning_rate": 0.002,
+    "warmup_epochs": 0,
+    "views": 8,
+}
 """What fine-tuning (a run that starts from another one) changes in the study's recipe."""
 
 SYNTHETIC: Table = {

@@ -259,11 +259,10 @@ class Model:
         """How many numbers training can learn; running statistics are not counted."""
         return sum(math.prod(parameter.shape) for parameter in self.parameters().values())
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Parameters and running statistics by name, copied to NumPy."""
-        return {
-            name: tensor.backend.to_host(tensor.data) for name, tensor in self._tensors().items()
-        }
+    def state(self, layers: slice = slice(None)) -> dict[str, np.ndarray]:
+        """Parameters and running statistics of ``layers`` by name, copied to NumPy."""
+        tensors = self._tensors(layers)
+        return {name: tensor.backend.to_host(tensor.data) for name, tensor in tensors.items()}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Overwrite parameters and statistics.
@@ -314,9 +313,9 @@ class Model:
         )
         return "\n".join(lines)
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _tensors(self, layers: slice = slice(None)) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
-        for layer in self.layers:
+        for layer in self.layers[layers]:
             values: dict[str, Any] = {**layer.parameters, **layer.statistics}
             tensors.update({f"{layer.name}.{name}": value for name, value in values.items()})
         return tensors

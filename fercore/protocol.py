@@ -18,6 +18,7 @@ from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
 from fercore.errors import FercoreError
 from fercore.execution import execute_run, mark_of, training_images
+from fercore.features import FeatureStore
 from fercore.files import read_json, write_atomically
 from fercore.forecast import Job
 from fercore.plan import Run, fingerprint, make_plan
@@ -120,14 +121,16 @@ def _execute_all(
     listener: Listener,
 ) -> list[Record]:
     records: list[Record] = []
+    store = FeatureStore(directory.features)
     for run in runs:
         start = directory.run(run.starts_from) if run.starts_from else None
         listener.started(run.id)
         tested = execute_run(
-            run, marks[run.id], data, directory.run(run.id), start, backend, listener
+            run, marks[run.id], data, directory.run(run.id), start, backend, store, listener
         )
         listener.finished(run.id, tested)
         records += tested
+    store.remove()
     return results.compared(records)
 
 

@@ -6,6 +6,7 @@
     environment.json   what it ran with
     datasets.json      counts, notes and skipped files of every dataset
     data/              the drawn faces of a synthetic study
+    features/          while a study runs: outputs of frozen layers that memory has no room for
     splits/            <dataset>.csv: file, subject, label, split, sha256; <percent>/<dataset>.csv
                        the same where only a share of the training images is used
     runs/<id>/         run.json, metrics.jsonl, best.safetensors, last.safetensors, state.json,
@@ -62,6 +63,10 @@ class RunDirectory:
     @property
     def faces(self) -> Path:
         return self.path / "data"
+
+    @property
+    def features(self) -> Path:
+        return self.path / "features"
 
     @property
     def splits(self) -> Path:

@@ -20,12 +20,13 @@ import msgspec
 import numpy as np
 
 from fercore import checkpoint
-from fercore.autograd import backward
+from fercore.autograd import Tensor, backward
 from fercore.backends.interface import Augmentation, Backend, Buffer
 from fercore.config import Recipe
 from fercore.data.dataset import Dataset
 from fercore.errors import FercoreError
-from fercore.evaluation import Evaluation, Evaluator, batches
+from fercore.evaluation import Evaluation, Evaluator
+from fercore.features import FeatureStore, FrozenLayers, batches
 from fercore.files import write_atomically
 from fercore.functions import SoftmaxCrossEntropy, augment
 from fercore.nn import Context, Model
@@ -57,6 +58,7 @@ def train(
     run: int,
     folder: Path,
     resume: bool = False,
+    store: FeatureStore | None = None,
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
@@ -76,6 +78,7 @@ def train(
         folder: receives ``metrics.jsonl`` (a line an epoch), ``best.safetensors``,
             ``last.safetensors`` and ``state.json``.
         resume: continue from ``last.safetensors`` where it and ``best.safetensors`` are there.
+        store: where the outputs of frozen layers are kept; its own memory, by default.
         on_step: told (steps done in this epoch, steps an epoch).
         on_epoch: told each new line of ``metrics.jsonl``.
 
@@ -91,7 +94,8 @@ def train(
     for name, dataset in validation.items():
         if len(dataset) == 0:
             raise FercoreError(f"the validation set {name!r} holds no image; leave it out")
-    loop = _Loop(model, training, validation, recipe, choose_on, backend, seed, run, folder)
+    store = store or FeatureStore()
+    loop = _Loop(model, training, validation, recipe, choose_on, backend, seed, run, folder, store)
     if resume and loop.last_path.exists() and loop.best_path.exists():
         loop.restore()
     while not loop.finished:
@@ -134,6 +138,7 @@ class _Loop:
         seed: int,
         run: int,
         folder: Path,
+        store: FeatureStore,
     ) -> None:
         self.model, self.recipe, self.backend = model, recipe, backend
         self.seed, self.run, self.folder = seed, run, folder
@@ -144,11 +149,11 @@ class _Loop:
         self.fingerprint = _fingerprint(model, training, choosing, recipe, seed, run)
         self.count = len(training)
         self.optimizer = Optimizer(model.parameters(), recipe, backend)
-        self.stepper = _Stepper(model, self.optimizer, training, recipe, backend)
+        self.stepper = _Stepper(model, self.optimizer, training, recipe, backend, store)
         self.evaluators = {}
         for name, dataset in validation.items():
             sample = dataset if name in choose_on else followed_sample(dataset, seed)
-            self.evaluators[name] = Evaluator(model, sample.images, sample.labels, backend)
+            self.evaluators[name] = Evaluator(model, sample.images, sample.labels, backend, store)
         self.plateau = Plateau(recipe.step_factor, recipe.plateau_patience)
         self.epoch = 0
         self.best = _Best()
@@ -166,7 +171,7 @@ class _Loop:
         started = time.monotonic()
         order = permutation(self.count, self.seed, self.run, self.epoch)
         count = self.recipe.steps_per_epoch(self.count)
-        self.stepper.start_epoch()
+        self.stepper.start_epoch(self.seed, self.run, self.epoch)
         for done, rows in enumerate(batches(order, self.recipe.batch_size), start=1):
             step = self.optimizer.steps
             rate = learning_rate(self.recipe, step, count, self.plateau)
@@ -191,6 +196,7 @@ class _Loop:
                 for name, result in evaluations.items()
             },
             "best": improved,
+            "from_features": self.stepper.features is not None,
             "seconds": round(seconds, 3),
             "images_per_s": round(self.count / seconds, 1),
         }
@@ -290,7 +296,10 @@ class _Loop:
 
 
 class _Stepper:
-    """Training steps, recorded once for each batch size that occurs (two, as a rule)."""
+    """Training steps, recorded once for each batch size that occurs (two, as a rule).
+
+    Where the views of an image come again and layers below are frozen, steps start from features.
+    """
 
     def __init__(
         self,
@@ -299,11 +308,14 @@ class _Stepper:
         training: Dataset,
         recipe: Recipe,
         backend: Backend,
+        store: FeatureStore,
     ) -> None:
         self.model, self.optimizer, self.recipe, self.backend = model, optimizer, recipe, backend
         self.images = backend.from_host(training.images)
-        self.labels = backend.from_host(training.labels.astype(np.int32))
+        self.host_labels = training.labels.astype(np.int32)
+        self.labels = backend.from_host(self.host_labels)
         self.rng = backend.from_host(np.zeros(4, dtype=np.uint32))
+        self.view_rng = backend.from_host(np.zeros(4, dtype=np.uint32))
         self.statistics = backend.empty((4,), "float64")
         self.class_weights = None
         if recipe.class_weights == "balanced":
@@ -312,17 +324,24 @@ class _Stepper:
         self.augmentation = Augmentation(
             recipe.flip, recipe.shift, recipe.rotation, recipe.scale, recipe.cutout
         )
-        self.plans: dict[int, tuple[Plan, Buffer]] = {}
+        self.views = recipe.distinct_views()
+        self.frozen = None
+        if self.views and model.frozen_layers():
+            self.frozen = FrozenLayers(model, training.images, backend, store, self.augmentation)
+        self.features: np.ndarray | None = None  # of the epoch's view, if they are kept
+        self.plans: dict[int, tuple[Plan, Buffer]] = {}  # batch size -> steps from images
+        self.plans_above: dict[int, tuple[Plan, Tensor, Tensor]] = {}  # from features
 
-    def start_epoch(self) -> None:
+    def start_epoch(self, seed: int, run: int, epoch: int) -> None:
+        """Turn to the epoch's view of the images; all runs of a seed have the same views."""
+        view = (seed, 0, (epoch - 1) % self.views, 0) if self.views else (seed, run, epoch, 0)
+        self.backend.write(self.view_rng, np.array(view, dtype=np.uint32))
+        self.features = self.frozen.kept(view) if self.frozen else None
         self.backend.fill(self.statistics, 0.0)
 
     def step(self, rows: np.ndarray, rate: float, counters: tuple[int, int, int, int]) -> None:
         """One update from the images at ``rows``."""
-        if len(rows) not in self.plans:
-            self.plans[len(rows)] = self._record(len(rows))
-        plan, indices = self.plans[len(rows)]
-        self.backend.write(indices, rows.astype(np.int32))
+        plan = self._prepare(rows)
         self.backend.write(self.rng, np.array(counters, dtype=np.uint32))
         self.optimizer.start_step(rate)
         plan.replay()
@@ -332,23 +351,55 @@ class _Stepper:
         loss, weight, correct, count = self.backend.to_host(self.statistics)
         return float(loss / weight), float(correct / count)
 
+    def _prepare(self, rows: np.ndarray) -> Plan:
+        """The step for so many images, with these as its input."""
+        size = len(rows)
+        if self.features is None:
+            if size not in self.plans:
+                self.plans[size] = self._record(size)
+            plan, indices = self.plans[size]
+            self.backend.write(indices, rows.astype(np.int32))
+            return plan
+        batch, labels = self.features[rows], self.host_labels[rows]
+        if size not in self.plans_above:
+            self.plans_above[size] = self._record_above(batch, labels)
+        plan, x, y = self.plans_above[size]
+        self.backend.write(x.data, batch)
+        self.backend.write(y.data, labels)
+        return plan
+
     def _record(self, size: int) -> tuple[Plan, Buffer]:
         indices = self.backend.from_host(np.zeros(size, dtype=np.int32))
 
         def program(recorder: Backend) -> list[Buffer]:
-            x, y = augment(recorder, self.images, self.labels, indices, self.rng, self.augmentation)
-            logits = self.model(
-                x, Context(training=True, rng=self.rng, dropout=self.recipe.dropout)
+            x, y = augment(
+                recorder, self.images, self.labels, indices, self.view_rng, self.augmentation
             )
-            loss = SoftmaxCrossEntropy(
-                self.statistics,
-                class_weights=self.class_weights,
-                label_smoothing=self.recipe.label_smoothing,
-            )
-            self.optimizer.update(recorder, backward(loss(logits, y)))
-            return []
+            return self._learn(recorder, x, y, slice(None))
 
         return record(self.backend, program), indices
+
+    def _record_above(self, batch: np.ndarray, labels: np.ndarray) -> tuple[Plan, Tensor, Tensor]:
+        buffers = self.backend.from_host(batch), self.backend.from_host(labels)
+        layers = slice(self.model.frozen_layers(), None)
+
+        def program(recorder: Backend) -> list[Buffer]:
+            x, y = (Tensor(recorder, buffer) for buffer in buffers)
+            return self._learn(recorder, x, y, layers)
+
+        x, y = (Tensor(self.backend, buffer) for buffer in buffers)
+        return record(self.backend, program), x, y
+
+    def _learn(self, recorder: Backend, x: Tensor, y: Tensor, layers: slice) -> list[Buffer]:
+        context = Context(training=True, rng=self.rng, dropout=self.recipe.dropout)
+        loss = SoftmaxCrossEntropy(
+            self.statistics,
+            class_weights=self.class_weights,
+            label_smoothing=self.recipe.label_smoothing,
+        )
+        logits = self.model(x, context, layers=layers)
+        self.optimizer.update(recorder, backward(loss(logits, y)))
+        return []
 
 
 def permutation(count: int, seed: int, run: int, epoch: int) -> np.ndarray:

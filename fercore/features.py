@@ -1,0 +1,218 @@
+"""What the frozen layers at the bottom of a network make of images, computed once and kept.
+
+Below its first trainable layer a network is a fixed function of a view of an image. As long as
+that function, the images and their views stay the same, so does its output, and a training of the
+layers above can start from there:
+
+    images ── augment ── frozen layers ──┃ features ┃── trainable layers ── loss
+              └─ once an image and view ─┘          └─ every step ───────────┘
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fercore.backends.interface import Augmentation, Backend, Buffer
+from fercore.files import unfinished
+from fercore.functions import augment
+from fercore.nn import Model
+from fercore.step import record
+
+BATCH = 128
+MEMORY = 2**30
+"""Bytes of features that are kept in memory."""
+DISK = 2**33
+"""Bytes that are kept in files, once the memory is full."""
+
+Counters = tuple[int, int, int, int]
+"""Seed, run, epoch and step: what random numbers are drawn from."""
+
+
+class FeatureStore:
+    """Arrays by key, in memory and then in files of ``folder``, up to a number of bytes of each.
+
+    What a run uses stays until the run after it needs the room. Files outlive the process, so that
+    a study that is continued finds them; ``remove`` deletes them. Without a folder there are none.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, *, memory: int = MEMORY, disk: int = DISK
+    ) -> None:
+        self.folder = folder
+        self.memory, self.disk = memory, disk
+        self.kept: dict[str, np.ndarray] = {}  # the least recently used first
+        self.in_use: set[str] = set()
+
+    def start_run(self) -> None:
+        """What was used so far may go."""
+        self.in_use.clear()
+
+    def get(
+        self,
+        key: str,
+        shape: Sequence[int],
+        dtype: Any,
+        compute: Callable[[np.ndarray], None],
+    ) -> np.ndarray | None:
+        """The array under ``key``, which ``compute`` fills if it is new; None without room."""
+        array = self.kept.pop(key, None)
+        if array is None:
+            array = self._new(key, tuple(shape), np.dtype(dtype), compute)
+        if array is not None:
+            self.kept[key] = array
+            self.in_use.add(key)
+        return array
+
+    def remove(self) -> None:
+        """Forget everything, and delete the files."""
+        self.kept.clear()
+        self.in_use.clear()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _new(
+        self,
+        key: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        compute: Callable[[np.ndarray], None],
+    ) -> np.ndarray | None:
+        size = math.prod(shape) * dtype.itemsize
+        if self._make_room(size, self.memory, on_disk=False):
+            array = np.empty(shape, dtype)
+            compute(array)
+            return array
+        if self.folder is not None and self._make_room(size, self.disk, on_disk=True):
+            with suppress(OSError):  # the disk is full: as if there were no room
+                return _in_file(self.folder / f"{key}.npy", shape, dtype, compute)
+        return None
+
+    def _make_room(self, size: int, limit: int, *, on_disk: bool) -> bool:
+        """Let go of arrays that this run does not use, if that makes ``size`` bytes fit."""
+        same = [key for key, a in self.kept.items() if isinstance(a, np.memmap) == on_disk]
+        idle = [key for key in same if key not in self.in_use]
+        excess = size + sum(self.kept[key].nbytes for key in same) - limit
+        if excess > sum(self.kept[key].nbytes for key in idle):
+            return False
+        for key in idle:
+            if excess <= 0:
+                break
+            array = self.kept.pop(key)
+            excess -= array.nbytes
+            if isinstance(array, np.memmap):
+                Path(array.filename).unlink(missing_ok=True)
+        return True
+
+
+def _in_file(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], compute: Callable[[np.ndarray], None]
+) -> np.ndarray:
+    """A read-only array in the file ``path``, which is there whole or not at all."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = unfinished(path)
+        try:
+            array = np.lib.format.open_memmap(scratch, mode="w+", dtype=dtype, shape=shape)
+            with open(scratch, "r+b") as file:  # a page without room on the disk would be a crash
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            compute(array)
+            array.flush()
+            os.replace(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+class FrozenLayers:
+    """The layers of ``model`` below the first that may move, and one set of images before them.
+
+    ``images`` is uint8 ``[N, 48, 48]``. Masks, and weights that they hold still, must not change.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        images: np.ndarray,
+        backend: Backend,
+        store: FeatureStore,
+        augmentation: Augmentation = Augmentation(),
+    ) -> None:
+        self.model, self.images, self.backend, self.store = model, images, backend, store
+        self.augmentation = augmentation
+        self.depth = model.frozen_layers()
+        size = max(min(BATCH, len(images)), 1)
+        self.indices = backend.from_host(np.zeros(size, dtype=np.int32))
+        self.rng = backend.from_host(np.zeros(4, dtype=np.uint32))
+        stored_images = backend.from_host(images)
+        labels = backend.from_host(np.zeros(len(images), dtype=np.int32))
+
+        def program(recorder: Backend) -> Sequence[Buffer]:
+            x, _ = augment(recorder, stored_images, labels, self.indices, self.rng, augmentation)
+            return [model(x, layers=slice(self.depth)).data]
+
+        self.plan = record(backend, program)
+        (self.output,) = self.plan.outputs
+        self.key = hashlib.sha256() if self.depth else None
+        if self.key:
+            self._describe(self.key)
+
+    def kept(self, counters: Counters = (0, 0, 0, 0)) -> np.ndarray | None:
+        """The features ``[N, ...]`` of the view that ``counters`` draw; None if they are not kept.
+
+        They are not where nothing is frozen, or where they would take too much room.
+        """
+        if self.key is None:
+            return None
+        key = self.key.copy()
+        key.update(repr(counters).encode())
+        shape = (len(self.images), *self.output.shape[1:])
+
+        def compute(features: np.ndarray) -> None:
+            self.backend.write(self.rng, np.array(counters, dtype=np.uint32))
+            for rows in batches(np.arange(len(features)), len(self.indices)):
+                self.compute(rows)
+                features[rows] = self.backend.to_host(self.output)[: len(rows)]
+
+        return self.store.get(key.hexdigest(), shape, self.output.dtype, compute)
+
+    def compute(self, rows: np.ndarray) -> None:
+        """Bring the features of some images, a batch at most, to ``output``."""
+        # A short batch is filled up with -1: rows that count for nothing.
+        self.backend.write(self.indices, padded(rows.astype(np.int32), len(self.indices), -1))
+        self.plan.replay()
+
+    def _describe(self, digest: Any) -> None:
+        """Everything but the counters that decides the features."""
+        facts = self.backend.name, str(self.output.dtype), self.backend.build_info()
+        for fact in (*facts, astuple(self.augmentation), self.images.shape, self.depth):
+            digest.update(json.dumps(fact, sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(self.images))
+        for name, array in self.model.state(slice(self.depth)).items():
+            digest.update(f"{name} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
+
+
+def batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """``order`` in pieces of ``size``, the last of which may be smaller."""
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def padded(rows: np.ndarray, size: int, value: float) -> np.ndarray:
+    """``rows`` made ``size`` long at their end."""
+    if len(rows) == size:
+        return rows
+    full = np.full((size, *rows.shape[1:]), value, rows.dtype)
+    full[: len(rows)] = rows
+    return full
