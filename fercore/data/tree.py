@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import tarfile
 import zipfile
@@ -92,9 +93,9 @@ class ZipTree(Tree):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._zip = zipfile.ZipFile(path)
-        # Archives written on Windows may separate folders with a backslash.
+        # Archives written on Windows may separate folders with a backslash; some start with "./".
         self._members = {
-            member.filename.replace("\\", "/"): member
+            posixpath.normpath(member.filename.replace("\\", "/")): member
             for member in self._zip.infolist()
             if not member.is_dir()
         }
@@ -121,7 +122,7 @@ def open_tree(path: Path) -> Tree:
     """
     try:
         if not path.exists():
-            raise FercoreError(f"{path}: no such file or folder; check the path of the dataset")
+            raise FercoreError(f"{path}: no such file or folder; check the path")
         if path.is_dir():
             tree: Tree = FolderTree(path)
         elif not path.is_file():
@@ -137,7 +138,7 @@ def open_tree(path: Path) -> Tree:
     except READ_FAULTS as error:
         raise FercoreError(f"{path}: cannot be read ({error})") from error
     if not tree.names:
-        raise FercoreError(f"{path}: holds no files; check the path of the dataset")
+        raise FercoreError(f"{path}: holds no files; check the path")
     return tree
 
 
@@ -164,7 +165,10 @@ def _walk(root: Path) -> dict[str, os.stat_result]:
         with os.scandir(root / folder) as entries:
             for entry in entries:
                 name = folder + entry.name
-                if entry.is_dir():
+                if entry.is_symlink() and not os.path.exists(entry.path):
+                    # It leads nowhere or in a circle: listed, so that whoever reads it is told.
+                    found[name] = entry.stat(follow_symlinks=False)
+                elif entry.is_dir():
                     waiting.append(name + "/")
                 elif entry.is_file():
                     found[name] = entry.stat()
