@@ -356,12 +356,10 @@ def _check_names(names: Sequence[str], kind: str, where: str) -> None:
 
 
 def _check_text(place: str, where: str) -> None:
-    try:
-        place.encode()
-    except UnicodeEncodeError:
+    if "\0" in place or place != place.encode(errors="replace").decode():
         raise FercoreError(
             f"{where}: {place!r} is not valid Unicode, so no study can write it down; rename it"
-        ) from None
+        )
 
 
 def _check_ancestry(strategy: Strategy, known: Mapping[str, Strategy], where: str) -> None:

@@ -99,6 +99,8 @@ class ZipTree(Tree):
             for member in self._zip.infolist()
             if not member.is_dir()
         }
+        if any(member.flag_bits & 1 for member in self._members.values()):
+            raise FercoreError(f"{path}: asks for a password; unpack it and give the folder")
         self._list({name: member.file_size for name, member in self._members.items()})
         info = path.stat()
         self.stamps = ((path.name, info.st_size, info.st_mtime_ns),)

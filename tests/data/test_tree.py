@@ -90,6 +90,16 @@ def test_a_zip_whose_names_start_with_a_dot(tmp_path: Path) -> None:
         assert tree.read("happy/1.png") == b"x"
 
 
+def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
+    content = bytearray(
+        zip_folder(write(tmp_path / "set", "a.png"), tmp_path / "x.zip").read_bytes()
+    )
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag "encrypted" of the directory's entry
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(FercoreError, match=r"x\.zip: asks for a password; unpack it"):
+        open_tree(tmp_path / "x.zip")
+
+
 def test_a_tar_file_and_a_broken_zip_are_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "fer2013.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a.png"), io.BytesIO())
