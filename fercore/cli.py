@@ -7,6 +7,8 @@ arguments are known, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import re
 import signal
@@ -59,6 +61,15 @@ example:
 the split is drawn as in training: give the --splits and --seed that the network was trained with,
 or --part all for a dataset that it has never seen.
 """
+INSPECT_EXAMPLES = """\
+examples:
+  fercore-train inspect jaffe=JAFFE --sheet faces.png
+  fercore-train inspect jaffe=JAFFE --folds 5 --write folds
+  fercore-train protocol --source fer2013=fer2013.zip --target jaffe=JAFFE --splits folds/fold-1
+
+every image is tested in one fold, and nobody is in two parts of one. A dataset without a manifest
+in the folder given to --splits, such as the source here, is split as ever.
+"""
 PREDICT_EXAMPLES = """\
 examples:
   fercore-train predict fer/best.safetensors face.jpg portraits/
@@ -83,6 +94,24 @@ class Parser(argparse.ArgumentParser):
             message = f"there is no {choice[1] or 'choice'} {choice[2]!r}; "
             message += did_you_mean(choice[2], names)
         raise FercoreError(f"{message} (see {self.prog} --help)")
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"\d{1,10}", text) or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**31 - 1}")
+    return int(text)
+
+
+def _folds(text: str) -> str:
+    if text != "subjects" and not re.fullmatch(r"\d{1,6}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'subjects'")
+    return text
+
+
+def _picture(text: str) -> str:
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .png")
+    return text
 
 
 def build_parser() -> Parser:
@@ -114,7 +143,11 @@ def build_parser() -> Parser:
     _fit(command("fit", "train one network on one dataset", FIT_EXAMPLES))
     _evaluate(command("evaluate", "test a network on a dataset", EVALUATE_EXAMPLES))
     _predict(command("predict", "class probabilities for image files", PREDICT_EXAMPLES))
-    _inspect(command("inspect", "what is in a dataset: counts, faults, duplicates, examples"))
+    _inspect(
+        command(
+            "inspect", "what is in a dataset: counts, faults, duplicates, folds", INSPECT_EXAMPLES
+        )
+    )
     _synth(command("synth", "draw synthetic faces in the formats of the real datasets"))
     _report(command("report", "print the table of a run directory again"))
     command("devices", "the backends, and whether they can run here")
@@ -167,8 +200,10 @@ def _add_training(parser: Parser, out: str) -> None:
         metavar="KEY=VALUE",
         help="any other setting, such as recipe.learning_rate=0.01",
     )
-    training.add_argument("--splits", metavar="RULE", help="paper (default), strict, or a folder")
-    training.add_argument("--seed", type=int, metavar="N", help="of everything random (0)")
+    training.add_argument(
+        "--splits", metavar="RULE", help="paper (default), strict, or a folder of manifests"
+    )
+    training.add_argument("--seed", type=_seed, metavar="N", help="of everything random (0)")
     training.add_argument("--device", help="auto (default), or one that 'devices' lists")
     training.add_argument("--precision", help="fp32")
     folder = parser.add_argument_group("run directory")
@@ -188,7 +223,7 @@ def _evaluate(parser: Parser) -> None:
         "--part", choices=("train", "validation", "test", "all"), default="test", help="(test)"
     )
     parser.add_argument("--splits", default="paper", metavar="RULE", help="(paper)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the split (0)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the split (0)")
     parser.add_argument("--device", default="auto", help="(auto)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -206,14 +241,25 @@ def _predict(parser: Parser) -> None:
 def _inspect(parser: Parser) -> None:
     parser.add_argument("dataset", metavar="NAME=PATH", help=DATASET_HELP)
     parser.add_argument("--splits", default="paper", metavar="RULE", help="(paper)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the split (0)")
-    parser.add_argument("--sheet", metavar="FILE.png", help="write a sheet of example images")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the split (0)")
+    parser.add_argument(
+        "--folds",
+        type=_folds,
+        metavar="K|subjects",
+        help="draw K splits for cross-validation, or one a person, in place of --splits",
+    )
+    parser.add_argument(
+        "--write", metavar="DIR", help="write the split, or the folds, as manifests"
+    )
+    parser.add_argument(
+        "--sheet", type=_picture, metavar="FILE.png", help="write a sheet of example images"
+    )
 
 
 def _synth(parser: Parser) -> None:
     parser.add_argument("folder", metavar="DIR", help="where to write")
     parser.add_argument("--only", metavar="FORMAT", help="one dataset, as DIR itself")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="(0)")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many images (1)")
 
 
@@ -226,6 +272,9 @@ def _report(parser: Parser) -> None:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The parsed command line; FercoreError for a wrong one."""
+    argv = sys.argv[1:] if argv is None else argv
+    if "" in argv:
+        raise FercoreError("one of the arguments is empty; is a variable of the shell unset?")
     parser = build_parser()
     options, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -246,6 +295,7 @@ def _unknown(argument: str, command: str, parser: Parser) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0, 2 for bad input, 130 when interrupted, 1 for a bug."""
+    _check_streams()
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
     options = argparse.Namespace()
     # Ended by a batch system, too, it leaves a tidy terminal and no unfinished file.
@@ -283,7 +333,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _check_streams() -> None:
+    """Make standard output and error such that writing text to them cannot fail for its letters."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        # ± where only ASCII is printed, and file names that are no valid Unicode.
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _fail(message: str, status: int) -> int:
     line = " ".join(message.split())
-    print(f"fercore-train: error: {line}", file=sys.stderr, flush=True)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"fercore-train: error: {line}", file=sys.stderr, flush=True)
     return status

@@ -72,15 +72,20 @@ def _fit(options: Namespace) -> None:
 
 def _evaluate(options: Namespace) -> None:
     import msgspec
+    import numpy as np
 
     from fercore import backends, checkpoint, predict
 
     backend = backends.get(options.device)
     model = checkpoint.load_model(Path(options.model), backend)
     dataset = _load(options)
-    if options.part != "all":
-        dataset = dataset.select(_split(dataset, options).rows()[options.part])
-    score = predict.evaluate(model, dataset, backend=backend)
+    if options.part == "all":
+        rows = np.arange(len(dataset))
+    else:
+        rows = _split(dataset, options).rows()[options.part]
+    if not len(rows):
+        raise FercoreError(f"{dataset.name}: has no {options.part} image; choose another --part")
+    score = predict.evaluate(model, dataset, rows, backend=backend)
     if options.json:
         sys.stdout.write(msgspec.json.encode(score).decode() + "\n")
     else:
@@ -111,21 +116,45 @@ def _predict(options: Namespace) -> None:
 def _inspect(options: Namespace) -> None:
     import numpy as np
 
-    from fercore.data import inspect, splits
+    from fercore.data import inspect, manifest, splits
     from fercore.data.parts import Parts
 
     dataset = _load(options)
+    if options.folds:
+        _folds(dataset, options)
+        return
     try:
         parts = _split(dataset, options)
     except FercoreError as error:
-        if options.splits not in splits.RULES:
+        if options.splits not in splits.RULES or options.write:
             raise
         nobody = np.empty(0, np.int64)
         parts = Parts(nobody, nobody, nobody, (f"It cannot be split: {error}",))
     sys.stdout.write(inspect.render_text(inspect.describe(dataset, parts)))
+    if options.write:
+        path = Path(options.write) / f"{dataset.name}.csv"
+        if path.exists():
+            raise FercoreError(f"{path}: is there already; delete it, or choose another folder")
+        manifest.write(path, dataset, parts)
+        print(f"\n{path}: this split; to use it, add --splits {options.write}")
     if options.sheet:
         inspect.contact_sheet(dataset, Path(options.sheet), seed=options.seed)
         print(f"\n{options.sheet}: examples of every class")
+
+
+def _folds(dataset: Any, options: Namespace) -> None:
+    from fercore.data import folds
+
+    if options.splits != "paper" or options.sheet:
+        raise FercoreError("--folds goes with neither --splits nor --sheet; remove one of them")
+    splits = folds.folds(dataset, options.folds, options.seed)
+    paths = folds.write(Path(options.write), dataset, splits) if options.write else []
+    sys.stdout.write(folds.describe(dataset, splits))
+    if paths:
+        first = paths[0]
+        print(
+            f"\n{first} and so on; to use one: fercore-train protocol ... --splits {first.parent}"
+        )
 
 
 def _synth(options: Namespace) -> None:

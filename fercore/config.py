@@ -27,6 +27,7 @@ Table = Mapping[str, Any]
 
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
+Text = Annotated[str, Meta(min_length=1)]
 Percent = Annotated[int, Meta(ge=1, le=100)]
 LARGEST = sys.float_info.max  # keeps infinity out
 Size = Annotated[float, Meta(ge=0.0, le=LARGEST)]
@@ -175,13 +176,13 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     targets: tuple[StudyDataset, ...] = ()
     strategies: Annotated[tuple[str, ...], Meta(min_length=1)] = tuple(STRATEGIES)
     amounts: Annotated[tuple[Percent, ...], Meta(min_length=1)] = (50, 100)
-    splits: str = "paper"
+    splits: Text = "paper"
     model: str = "svgg10"
     device: str = "auto"
     precision: Literal["fp32"] = "fp32"
     seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     seeds: Annotated[int, Meta(ge=1, le=1000)] = 1
-    out: str = "fercore-run"
+    out: Text = "fercore-run"
     recipe: Recipe = Recipe()
     finetune: Recipe = msgspec.structs.replace(Recipe(), **FINETUNE)
     strategy: tuple[Strategy, ...] = ()
@@ -246,6 +247,8 @@ def study_from(table: Table, where: str = "study") -> Study:
     table.setdefault("strategies", [*STRATEGIES, *(strategy.name for strategy in own)])
     table.setdefault("model", "tiny-bn" if synthetic else "svgg10")
     table["recipe"], table["finetune"] = _recipes(table, synthetic, where)
+    for name in table.keys() & set(Recipe.__struct_fields__):
+        raise FercoreError(f"{where}: {name} belongs to a recipe; write it below [recipe]")
     study = decode(table, Study, where)
     _check(study, where)
     return study
@@ -331,7 +334,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 def _check(study: Study, where: str) -> None:
     if study.targets and study.source is None:
         raise FercoreError(f"{where}: there are targets but no source; add --source NAME=PATH")
-    _check_names([spec.name for spec in (study.source, *study.targets) if spec], "dataset", where)
+    datasets = [spec for spec in (study.source, *study.targets) if spec]
+    _check_names([spec.name for spec in datasets], "dataset", where)
     _check_names([*STRATEGIES, *(own.name for own in study.strategy)], "strategy", where)
     _check_names([str(amount) for amount in study.amounts], "amount", where)
     known = _known_strategies(study.strategy)
@@ -343,10 +347,13 @@ def _check(study: Study, where: str) -> None:
             raise FercoreError(
                 f"{where}: there is no strategy {name!r}; {did_you_mean(name, known)}"
             )
+    _check_names(study.strategies, "strategy", where)
     for own in study.strategy:
         _check_ancestry(own, known, where)
     for strategy in known.values():
         study.recipe_of(strategy)
+    for place in (study.out, study.splits, *(spec.path for spec in datasets)):
+        _check_text(place, where)
     _check_model(study.model, where)
     _check_device(study.device, where)
 
@@ -360,6 +367,13 @@ def _check_names(names: Sequence[str], kind: str, where: str) -> None:
             )
         if names.count(name) > 1:
             raise FercoreError(f"{where}: the {kind} {name!r} is there twice; rename or drop one")
+
+
+def _check_text(place: str, where: str) -> None:
+    if "\0" in place or place != place.encode(errors="replace").decode():
+        raise FercoreError(
+            f"{where}: {place!r} is not valid Unicode, so no study can write it down; rename it"
+        )
 
 
 def _check_ancestry(strategy: Strategy, known: Mapping[str, Strategy], where: str) -> None:
@@ -385,9 +399,9 @@ def _check_model(name: str, where: str) -> None:
 
 
 def _check_device(name: str, where: str) -> None:
-    from fercore.backends import NAMES
+    from fercore.backends import check_name
 
-    if name not in ("auto", *NAMES):
-        raise FercoreError(
-            f"{where}: there is no device {name!r}; {did_you_mean(name, ('auto', *NAMES))}"
-        )
+    try:
+        check_name(name)
+    except FercoreError as error:
+        raise FercoreError(f"{where}: {error}") from None

@@ -58,13 +58,15 @@ def predict_files(
     return [Prediction(f, tuple(p.tolist())) for f, p in zip(files, shares, strict=True)], skipped
 
 
-def evaluate(model: Model, dataset: Dataset, *, backend: Backend) -> Score:
-    """How a network does on every image of ``dataset``, over its classes.
+def evaluate(model: Model, dataset: Dataset, rows: np.ndarray, *, backend: Backend) -> Score:
+    """How a network does on some rows of a dataset.
 
-    ``accuracy_shared`` rules out the classes that the dataset does not have.
+    ``accuracy_shared`` rules out the classes that the whole dataset does not have, as in a study;
+    ``accuracy_present`` also those that the rows happen not to show.
     """
-    logits = predict_logits(model, dataset.images, backend=backend)
-    return score(logits, dataset.labels, np.unique(dataset.labels).tolist())
+    part = dataset.select(rows)
+    logits = predict_logits(model, part.images, backend=backend)
+    return score(logits, part.labels, np.unique(dataset.labels).tolist())
 
 
 def _read_faces(paths: Sequence[Path], crop: Crop) -> tuple[np.ndarray, list[str], list[Skipped]]:
@@ -121,10 +123,13 @@ def score_as_text(score: Score, title: str) -> str:
         f"macro F1           {100 * score.macro_f1:.2f} %",
         f"loss               {score.loss:.4f}",
     ]
-    present = sum(map(bool, map(sum, score.confusion)))
-    if present < len(CLASSES) and score.accuracy_shared is not None:
-        shared = f"{100 * score.accuracy_shared:.2f} %"
-        lines.append(f"accuracy among the {present} classes that the set has  {shared}")
+    present = sum(map(any, score.confusion))
+    for count, accuracy, of, above in (
+        (score.classes_shared, score.accuracy_shared, "dataset", len(CLASSES)),
+        (present, score.accuracy_present, "tested images", score.classes_shared),
+    ):
+        if count < above and accuracy is not None:
+            lines.append(f"among the {count} classes of the {of}  {100 * accuracy:.2f} %")
     lines += ["", "rows: true class; columns: predicted"]
     lines.append(" " * 9 + "".join(f"{name:>9}" for name in CLASSES))
     for name, row in zip(CLASSES, score.confusion, strict=True):

@@ -194,7 +194,8 @@ def describe_data(data: StudyData) -> list[str]:
         lines += [f"  {note}" for note in facts.notes]
         if facts.skipped:
             (file, reason), count = facts.skipped[0], len(facts.skipped)
-            lines.append(f"  {count} entries skipped, the first {file}: {reason}")
+            entries = "entry" if count == 1 else "entries"
+            lines.append(f"  {count} {entries} skipped, the first {file}: {reason}")
     return lines
 
 

@@ -17,7 +17,7 @@ from fercore.backends.interface import Backend
 from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
 from fercore.errors import FercoreError
-from fercore.execution import execute_run, mark_of, training_images
+from fercore.execution import execute_run, mark_of
 from fercore.features import FeatureStore
 from fercore.files import read_json, write_atomically
 from fercore.forecast import Job
@@ -64,7 +64,9 @@ def execute(
         write_atomically(directory.config, to_toml(study))
         write_atomically(directory.environment, json.dumps(facts, indent=1) + "\n")
         datasets = msgspec.to_builtins(data.facts())
-        write_atomically(directory.datasets, json.dumps(datasets, indent=1) + "\n")
+        text = json.dumps(datasets, indent=1, ensure_ascii=False) + "\n"
+        # Names of skipped files need not be valid Unicode, which JSON must be.
+        write_atomically(directory.datasets, text.encode(errors="replace"))
         for entry in data.datasets.values():
             entry.write_manifests(directory.splits)
         listener.planned([job(run, data) for run in runs], data)
@@ -86,7 +88,7 @@ def check_strategies(runs: Sequence[Run], backend: Backend) -> None:
 
 def job(run: Run, data: StudyData) -> Job:
     """How much work a run is."""
-    images = len(training_images(run, data))
+    images = data.joined_size(run.trains_on, run.recipe.sampling)
     recipe = run.recipe_for(images)
     tested = sum(
         data.size(part) if role in run.choose_on else min(data.size(part), training.FOLLOWED)

@@ -105,7 +105,8 @@ def _data_notes(directory: RunDirectory) -> list[str]:
     for name, facts in read_json(directory.datasets, dict[str, DatasetFacts]).items():
         notes += [f"{name}: {note}" for note in facts.notes]
         if facts.skipped:
-            notes.append(f"{name}: {len(facts.skipped)} entries skipped (see datasets.json).")
+            entries = "entry" if len(facts.skipped) == 1 else "entries"
+            notes.append(f"{name}: {len(facts.skipped)} {entries} skipped (see datasets.json).")
     return notes
 
 
@@ -200,6 +201,12 @@ def _notes(records: Sequence[Record], targets: Sequence[Target]) -> list[str]:
         "Forgetting is the source accuracy of BL minus that of the adapted network; target gain is "
         "its target accuracy minus BL's.",
     ]
+    if len({record.seed for record in records}) > 1:
+        notes.append(
+            "All seeds share the parts, and the share of the training images, that the first one "
+            "draws: ± tells how far the training's own randomness moves an accuracy, not how far "
+            "another split would."
+        )
     for target in targets:
         notes += _notes_on(target)
     strategies = {record.strategy for record in records}

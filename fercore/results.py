@@ -26,8 +26,11 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
         n: images.
         accuracy, balanced_accuracy, macro_f1: over all classes.
         loss: mean cross-entropy, nats.
-        n_shared: images whose class both datasets of the pair have.
+        classes_shared: how many classes the dataset, or both of a pair, have at all.
+        n_shared: images of those classes.
         accuracy_shared: on those, with all other classes ruled out; None if there are none.
+        accuracy_present: on all images, with the classes ruled out that none of them shows; None
+            where it is not known.
         confusion: counts; rows are the true classes.
     """
 
@@ -36,8 +39,10 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     balanced_accuracy: float
     macro_f1: float
     loss: float
+    classes_shared: int
     n_shared: int
     accuracy_shared: float | None
+    accuracy_present: float | None = None
     confusion: list[list[int]]
 
 
@@ -108,6 +113,7 @@ def source_score(record: Record) -> Score:
         balanced_accuracy=record.source_balanced_accuracy,
         macro_f1=record.source_macro_f1,
         loss=record.source_loss,
+        classes_shared=record.shared_classes,
         n_shared=record.n_source_shared,
         accuracy_shared=record.source_accuracy_shared,
         confusion=record.source_confusion,
@@ -117,15 +123,22 @@ def source_score(record: Record) -> Score:
 def score(logits: np.ndarray, labels: np.ndarray, shared: Sequence[int]) -> Score:
     """Logits (``[N, classes]``) against labels (``[N]``); ``shared`` are the pair's classes."""
     confusion = metrics.confusion_matrix(labels, metrics.predict(logits), logits.shape[1])
-    some = metrics.confusion_matrix(*metrics.restricted(logits, labels, shared), logits.shape[1])
+
+    def among(classes: Sequence[int]) -> np.ndarray:
+        seen = metrics.restricted(logits, labels, classes)
+        return metrics.confusion_matrix(*seen, logits.shape[1])
+
+    some, present = among(shared), among(np.unique(labels).tolist())
     return Score(
         n=len(labels),
         accuracy=metrics.accuracy(confusion),
         balanced_accuracy=metrics.balanced_accuracy(confusion),
         macro_f1=metrics.macro_f1(confusion),
         loss=metrics.cross_entropy(logits, labels),
+        classes_shared=len(shared),
         n_shared=int(some.sum()),
         accuracy_shared=metrics.accuracy(some) if some.any() else None,
+        accuracy_present=metrics.accuracy(present) if len(labels) else None,
         confusion=confusion.tolist(),
     )
 

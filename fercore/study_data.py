@@ -14,7 +14,7 @@ from fercore.config import Study, StudyDataset
 from fercore.data import DatasetSpec, load, manifest
 from fercore.data.dataset import Dataset
 from fercore.data.parts import Parts
-from fercore.data.splits import part_of_training, split
+from fercore.data.splits import RULES, part_of_training, split
 from fercore.errors import FercoreError
 from fercore.plan import Part
 from fercore.run_directory import DatasetFacts
@@ -104,6 +104,11 @@ class StudyData:
         """How many images a part has."""
         return len(self.datasets[part.dataset].rows(part))
 
+    def joined_size(self, parts: Sequence[Part], sampling: str = "union") -> int:
+        """How many images ``join`` would give, without copying one."""
+        sizes = [self.size(part) for part in parts]
+        return max(sizes) * len(sizes) if sampling == "balanced" else sum(sizes)
+
     def shared_classes(self, target: str | None) -> tuple[int, ...]:
         """The classes that both the source and the target (if any) have images of."""
         names = (self.source, target or self.source)
@@ -135,16 +140,19 @@ def load_study(
             source.
     """
     specs = _drawn(study, faces, on_progress) if study.synthetic else _chosen(study)
+    rules = _rules(study, [spec.name for spec in specs])
     data = StudyData(
         {
-            spec.name: _split(study, load_one(spec, cache=cache), study.amounts if i else ())
+            spec.name: _split(
+                study, load_one(spec, cache=cache), rules[spec.name], study.amounts if i else ()
+            )
             for i, spec in enumerate(specs)
         }
     )
     for target in data.targets:
         if not data.shared_classes(target):
             raise FercoreError(f"{target} and {data.source} have no class in common")
-    return data
+    return _with_twins_noted(data)
 
 
 def load_one(choice: StudyDataset, *, cache: bool = True) -> Dataset:
@@ -169,8 +177,23 @@ def _drawn(
     return [StudyDataset(name=name, format=name, path=path) for name, path in paths.items()]
 
 
-def _split(study: Study, dataset: Dataset, amounts: Sequence[int]) -> SplitDataset:
-    parts = split(dataset, study.splits, study.seed)
+def _rules(study: Study, names: Sequence[str]) -> dict[str, str]:
+    """How each dataset is split.
+
+    A folder of manifests need not have one for every dataset: a fold's has the target's alone. The
+    others are split by the rule "paper"; with none at all, the folder is a mistake.
+    """
+    found = [name for name in names if (Path(study.splits) / f"{name}.csv").exists()]
+    if study.splits in RULES or not found:
+        return dict.fromkeys(names, study.splits)
+    return {name: study.splits if name in found else "paper" for name in names}
+
+
+def _split(study: Study, dataset: Dataset, rule: str, amounts: Sequence[int]) -> SplitDataset:
+    parts = split(dataset, rule, study.seed)
+    if rule != study.splits:
+        note = f"{study.splits} has no manifest {dataset.name}.csv: split by the rule '{rule}'."
+        parts = replace(parts, notes=(note, *parts.notes))
     for name, rows in parts.rows().items():
         if len(rows) == 0:
             raise FercoreError(
@@ -182,6 +205,25 @@ def _split(study: Study, dataset: Dataset, amounts: Sequence[int]) -> SplitDatas
         if amount != 100
     }
     return SplitDataset(dataset, parts, shares)
+
+
+def _with_twins_noted(data: StudyData) -> StudyData:
+    """The same data; notes count the test images that the other set of a pair trains on."""
+    pairs = [pair for t in data.targets for pair in ((data.source, t), (t, data.source))]
+    datasets = dict(data.datasets)
+
+    def images(name: str, part: str) -> list[str]:
+        entry = datasets[name]
+        return [entry.dataset.sha256[row] for row in entry.parts.rows()[part]]
+
+    for name, other in pairs:
+        tested, seen = images(name, "test"), set(images(other, "train"))
+        if twins := sum(image in seen for image in tested):
+            note = f"Exact twins in {other}'s train: {twins:,} of {len(tested):,} test images."
+            entry = datasets[name]
+            parts = replace(entry.parts, notes=(*entry.parts.notes, note))
+            datasets[name] = replace(entry, parts=parts)
+    return StudyData(datasets)
 
 
 def _concatenated(pieces: Sequence[Dataset]) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -67,4 +68,6 @@ def _check_choices(table: Mapping[str, Any], kind: type[msgspec.Struct], where: 
 
 
 def _lower(message: str) -> str:
-    return (message[:1].lower() + message[1:]).replace("`", "")
+    """A message of msgspec's in the words of TOML's readers."""
+    message = (message[:1].lower() + message[1:]).replace("`", "")
+    return re.sub(r"\barray\b", "list", re.sub(r"\bobject\b", "table", message))

@@ -46,6 +46,30 @@ def test_a_file_cut_short_is_refused_by_name(tmp_path, reference, kept):
         checkpoint.load_model(path, reference)
 
 
+def test_a_flipped_bit_is_noticed(tmp_path, reference):
+    path = tmp_path / "best.safetensors"
+    checkpoint.save_model(path, models.build("tiny", backend=reference))
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FercoreError, match=r"best\.safetensors: .*its checksum does not fit"):
+        checkpoint.load_model(path, reference)
+
+
+def test_a_folder_is_no_network(tmp_path, reference):
+    with pytest.raises(FercoreError, match=r"is no file; give a network's best\.safetensors"):
+        checkpoint.load_model(tmp_path, reference)
+
+
+def test_classes_and_layout_of_another_version_are_refused(tmp_path, reference):
+    model = models.build("tiny", backend=reference)
+    path = tmp_path / "best.safetensors"
+    for facts in ({"classes": ["a"] * 7}, {"layout": "NCHW"}):
+        checkpoint.save_model(path, model, facts)
+        with pytest.raises(FercoreError, match=f"its {next(iter(facts))} are not those of this"):
+            checkpoint.load_model(path, reference)
+
+
 def test_a_missing_file_is_named(tmp_path, reference):
     with pytest.raises(FercoreError, match=r"none\.safetensors: cannot be read"):
         checkpoint.load_model(tmp_path / "none.safetensors", reference)

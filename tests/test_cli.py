@@ -133,7 +133,7 @@ def _timed(code):
         (["protocol", "--set", "recipe.epochs"], "write KEY=VALUE"),
         (["protocol", "--set", "recipe=3"], "[recipe]: expected a table"),
         (["protocol", "--set", "seed=3", "--set", "seed.x=3"], "seed has been given a value"),
-        (["protocol", "--set", "seed.x=3"], "seed: expected int, got object"),
+        (["protocol", "--set", "seed.x=3"], "seed: expected int, got table"),
         (
             ["protocol", "--target", "jafe=/x"],
             "'jafe' is not a dataset format; did you mean 'jaffe'",
@@ -147,6 +147,20 @@ def _timed(code):
         (["predict", "m.safetensors"], "are required: FILE"),
         (["report", "absent"], "absent: is no run directory"),
         (["synth", "faces", "--only", "rafdb"], "no synthetic faces for 'rafdb'"),
+        (["protocol", "--device", "gpu"], "no device 'gpu'; did you mean 'cuda'?"),
+        (["evaluate", "m", "jaffe=/x", "--device", "gpu"], "did you mean 'cuda'?"),
+        (["protocol", "--out", ""], "one of the arguments is empty"),
+        (["protocol", "--seed", "-1"], "'-1' is not a whole number from 0 to 2147483647"),
+        (["inspect", "jaffe=/x", "--seed", "9999999999"], "is not a whole number from 0"),
+        (["protocol", "--strategies", "FC,FC"], "the strategy 'FC' is there twice"),
+        (["protocol", "--amounts", "50,50"], "the amount '50' is there twice"),
+        (["protocol", "--set", "learning_rate=1"], "belongs to a recipe; write it below [recipe]"),
+        (["protocol", "--set", "amounts=50"], "amounts: expected list, got int"),
+        (["protocol", "--out", "\udcff"], "'\\udcff' is not valid Unicode"),
+        (["protocol", "--set", r'out="a\u0000"'], "'a\\x00' is not valid Unicode"),
+        (["fit", "jaffe=/x", "--set", "seeds=3"], "fit has no setting seeds; remove it"),
+        (["inspect", "jaffe=/x", "--sheet", "x.jpg"], "'x.jpg' does not end in .png"),
+        (["inspect", "jaffe=/x", "--folds", "many"], "'many' is neither a number nor 'subjects'"),
     ],
 )
 def test_mistakes_are_said_in_one_line(arguments, message, capsys):
@@ -190,6 +204,43 @@ def test_a_reader_that_has_gone_is_no_error():
         check=False,
     )
     assert done.stdout.strip() in ("0", "141")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_of_errors_that_has_gone_is_no_crash():
+    code = "from fercore.cli import main; import sys; sys.exit(main(['inspect', 'jaffe=/absent']))"
+    script = f'{sys.executable} -c "{code}" 2>&1 | true; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "2"
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_crash(redirection):
+    code = "from fercore.cli import main; import sys; sys.exit(main(['devices']))"
+    script = f'{sys.executable} -c "{code}" {redirection}'
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(["bash", "-c", script], env=environment, check=False).returncode == 0
+
+
+def test_a_full_disk_under_the_output_is_one_line():
+    code = "from fercore.cli import main; import sys; sys.exit(main(['devices']))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "error: the output: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -264,8 +315,9 @@ def test_ctrl_c_says_how_to_go_on(cpu, faces, capsys, monkeypatch):
     )
 
 
-def test_a_real_ctrl_c_and_a_resume(cpu, faces):
-    """Interrupted as a terminal does it, in the middle of training; then finished."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_real_ctrl_c_and_a_resume(cpu, faces, number):
+    """Interrupted, as a terminal or a batch system does it, in the middle of training."""
     # A test run in the background ignores SIGINT, and so would its children.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{listen}; from fercore.cli import main; import sys; sys.exit(main())"
@@ -278,7 +330,7 @@ def test_a_real_ctrl_c_and_a_resume(cpu, faces):
     )
     for line in process.stderr:
         if "epoch 2/500" in line:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             break
     rest = process.stderr.read()
     assert process.wait(60) == 130
@@ -287,6 +339,43 @@ def test_a_real_ctrl_c_and_a_resume(cpu, faces):
     state = json.loads(Path("run/runs/BL/state.json").read_text())
     assert state["status"] == "running"
     assert 2 <= state["epoch"] < 500
+
+
+def test_file_names_that_are_no_unicode(cpu, faces, tmp_path, capsys):
+    """They come from archives of other systems: a bad image must not spoil the study's records."""
+    sad = os.fsencode(tmp_path / "target" / "sad")
+    os.rename(sad + b"/000.png", sad + b"/\xfc.png")
+    Path(os.fsdecode(sad + b"/\xff.png")).touch()
+    arguments = ["protocol", *faces, *QUICK, "--strategies", "BL", "--out", "run"]
+    assert cli.main(arguments) == 0
+    assert "1 entry skipped" in capsys.readouterr().err
+    assert cli.main(["report", "run"]) == 0
+    assert cli.main([*arguments, "--resume"]) == 0
+    assert cli.main(["inspect", faces[3]]) == 0
+
+
+def test_a_terminal_of_ascii_alone(cpu, faces, capsys):
+    assert cli.main(["protocol", *faces, *QUICK, "--strategies", "BL", "--out", "run"]) == 0
+    code = "from fercore.cli import main; import sys; sys.exit(main(['report', 'run']))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert r"\xb1" in done.stdout
+
+
+def test_one_network_and_an_unfinished_study_have_no_table(cpu, faces, capsys):
+    assert cli.main(["fit", faces[1], "--model", "tiny", "--epochs", "1", "--out", "model"]) == 0
+    capsys.readouterr()
+    assert "model: holds one network, which has no table" in fails(capsys, "report", "model")
+    arguments = ["protocol", *faces, *QUICK, "--strategies", "BL", "--out", "run"]
+    assert cli.main(arguments) == 0
+    capsys.readouterr()
+    Path("run/results.json").unlink()
+    assert "run: holds no results.json; finish the study" in fails(capsys, "report", "run")
+    Path("run/results.json").write_text("[3")
+    assert "run/results.json: is damaged" in fails(capsys, "report", "run")
 
 
 # -- the other commands -----------------------------------------------------------------------
@@ -336,6 +425,47 @@ def test_inspect_counts_and_draws_a_sheet(tmp_path, capsys):
     assert cli.main(["inspect", f"src=folder:{source}", "--sheet", "sheet.png"]) == 0
     assert "56" in capsys.readouterr().out
     assert Path("sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_inspect_writes_folds_that_a_study_takes(cpu, faces, capsys):
+    target = faces[3]
+    arguments = ["inspect", target, "--folds", "4", "--write", "folds"]
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "tgt: 4 folds of 56 images" in shown
+    assert "--splits folds/fold-1" in shown
+    assert "folds/fold-1/tgt.csv: is there already" in fails(capsys, *arguments)
+    study = ["protocol", *faces, *QUICK, "--strategies", "BL", "--splits", "folds/fold-3"]
+    assert cli.main([*study, "--out", "run"]) == 0
+    log = capsys.readouterr().err
+    assert "folds/fold-3 has no manifest src.csv: split by the rule 'paper'." in log
+    assert "/ 14 images to train on, to validate and to test" in log
+    written = Path("run/splits/tgt.csv").read_bytes()
+    assert written == Path("folds/fold-3/tgt.csv").read_bytes()
+    assert "57 folds; choose from 3 to 56" in fails(capsys, "inspect", target, "--folds", "57")
+    assert "70" not in fails(capsys, "inspect", target, "--folds", "subjects")
+    assert "--folds goes with neither" in fails(capsys, *arguments, "--splits", "strict")
+
+
+def test_inspect_writes_its_split_as_a_manifest(cpu, faces, capsys):
+    target = faces[3]
+    assert cli.main(["inspect", target, "--write", "mine"]) == 0
+    assert "mine/tgt.csv: this split; to use it, add --splits mine" in capsys.readouterr().out
+    assert "mine/tgt.csv: is there already" in fails(capsys, "inspect", target, "--write", "mine")
+    assert cli.main(["inspect", target, "--splits", "mine"]) == 0
+    assert "The split of mine/tgt.csv." in capsys.readouterr().out
+
+
+def test_a_set_too_small_to_split_can_be_inspected(tmp_path, capsys):
+    few = write_folder(tmp_path / "few", 1, seed=1, classes=("happy", "sad"))
+    assert cli.main(["inspect", f"few=folder:{few}"]) == 0
+    assert "It cannot be split: few: too few distinct images" in capsys.readouterr().out
+    assert "too few" in fails(capsys, "inspect", f"few=folder:{few}", "--write", "x")
+
+
+def test_synth_draws_into_no_folder_of_other_things(capsys):
+    Path("faces/thesis").mkdir(parents=True)
+    assert "faces: holds other files (thesis)" in fails(capsys, "synth", "faces")
 
 
 def test_synth_draws_one_dataset(capsys):

@@ -103,7 +103,7 @@ def test_evaluation_counts_what_the_network_says(model):
     dataset = striped(40, seed=1)
     backend = model_backend(model)
     predicted = evaluation.predict_logits(model, dataset.images, backend=backend).argmax(axis=1)
-    score = predict.evaluate(model, dataset, backend=backend)
+    score = predict.evaluate(model, dataset, np.arange(40), backend=backend)
     assert score.n == 40
     assert score.accuracy == np.mean(predicted == dataset.labels)
     text = predict.score_as_text(score, "stripes")
@@ -113,7 +113,16 @@ def test_evaluation_counts_what_the_network_says(model):
 
 def test_evaluation_of_a_set_without_some_classes(model):
     dataset = striped(40, seed=1)
-    some = dataset.select(np.flatnonzero(dataset.labels < 3))
-    score = predict.evaluate(model, some, backend=model_backend(model))
-    assert score.n_shared == score.n
-    assert "among the 3 classes that the set has" in predict.score_as_text(score, "some")
+    dataset = dataset.select(np.flatnonzero(dataset.labels < 5))
+    rows = np.flatnonzero(dataset.labels < 3)
+    backend = model_backend(model)
+    score = predict.evaluate(model, dataset, rows, backend=backend)
+    assert score.n_shared == score.n == len(rows)
+    logits = evaluation.predict_logits(model, dataset.images[rows], backend=backend)
+    for accuracy, classes in ((score.accuracy_shared, 5), (score.accuracy_present, 3)):
+        assert accuracy == np.mean(logits[:, :classes].argmax(axis=1) == dataset.labels[rows])
+    text = predict.score_as_text(score, "some")
+    assert f"among the 5 classes of the dataset  {100 * score.accuracy_shared:.2f} %" in text
+    assert f"among the 3 classes of the tested images  {100 * score.accuracy_present:.2f} %" in text
+    whole = predict.evaluate(model, dataset, np.arange(len(dataset)), backend=backend)
+    assert "tested images" not in predict.score_as_text(whole, "all")

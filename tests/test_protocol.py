@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -17,10 +19,12 @@ from fercore import backends, evaluation, results
 from fercore.config import study_from
 from fercore.data import manifest
 from fercore.errors import FercoreError
+from fercore.files import unfinished
 from fercore.plan import Run
 from fercore.progress import Listener
 from fercore.protocol import execute
 from fercore.run_directory import RunDirectory
+from fercore.study_data import load_study
 from tests.faces import shrink_tiny, write_folder
 
 SIX = ("angry", "disgust", "fear", "happy", "sad", "surprise")
@@ -271,6 +275,44 @@ def test_a_folder_in_use_is_refused_with_the_mend(done, folders, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(FercoreError, match=r"no config\.toml from which .*; choose another --out"):
         carry_out(small_study(folders), tmp_path, resume=True)
+
+
+def test_another_network_in_the_place_of_the_tested_one_is_refused(done, folders, tmp_path):
+    path = shutil.copytree(done[0], tmp_path / "run")
+    shutil.copy(path / "runs/BL/best.safetensors", path / "runs/tgt-FC-50/best.safetensors")
+    with pytest.raises(FercoreError, match=r"tgt-FC-50/best\.safetensors: is not the network that"):
+        carry_out(small_study(folders), path, resume=True)
+
+
+def test_what_a_killed_process_left_unfinished_goes(done, folders, tmp_path):
+    path = shutil.copytree(done[0], tmp_path / "run")
+    left = unfinished(path / "runs" / "BL" / "best.safetensors")
+    left.touch()
+    unfinished(path / "data").mkdir()
+    carry_out(small_study(folders), path, resume=True)
+    assert not list(path.rglob(".*"))
+
+
+def test_twins_across_the_datasets_are_counted(folders, tmp_path):
+    """With the source as its own target, every test image has one in the part that stays."""
+    targets = [f"same=folder:{folders['source']}"]
+    data = load_study(small_study(folders, targets=targets), tmp_path)
+    assert not any("Exact twins" in note for note in data.facts()["src"].notes)
+    swapped = tmp_path / "swapped"
+    same = data.datasets["same"]
+    parts = replace(same.parts, train=same.parts.test, test=same.parts.train)
+    manifest.write(swapped / "same.csv", same.dataset, parts)
+    data = load_study(small_study(folders, targets=targets, splits=str(swapped)), tmp_path)
+    test, train = len(same.parts.test), len(same.parts.train)
+    assert (
+        f"Exact twins in same's train: {test} of {test} test images." in data.facts()["src"].notes
+    )
+    notes = data.facts()["same"].notes
+    assert f"Exact twins in src's train: {train} of {train} test images." in notes
+    assert (
+        f"{swapped} has no manifest src.csv: split by the rule 'paper'."
+        in data.facts()["src"].notes
+    )
 
 
 def test_resume_of_nothing_starts_anew(folders, tmp_path):

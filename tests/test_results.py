@@ -19,6 +19,8 @@ def test_a_score_by_hand():
     assert score.balanced_accuracy == pytest.approx((1 + 0 + 1) / 3)
     # Without class 0, the last row becomes right.
     assert (score.n_shared, score.accuracy_shared) == (3, pytest.approx(2 / 3))
+    assert score.classes_shared == 2
+    assert score.accuracy_present == score.accuracy  # every class is there
 
 
 def test_a_score_without_any_shared_class():

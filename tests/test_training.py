@@ -202,6 +202,36 @@ def test_a_damaged_state_file_is_named(backend, tmp_path):
         run(backend, tmp_path, resume=True)
 
 
+def test_a_state_of_another_version_is_named(backend, tmp_path):
+    run(backend, tmp_path, msgspec.structs.replace(RECIPE, epochs=1))
+    path = tmp_path / "last.safetensors"
+    saved = checkpoint.read(path)
+    del saved.metadata["training"]["steps"]
+    checkpoint.write(path, saved.tensors, saved.metadata)
+    with pytest.raises(FercoreError, match=r"holds no training state of this version .*steps"):
+        run(backend, tmp_path, resume=True)
+
+
+def test_a_best_network_of_another_epoch_is_refused(backend, tmp_path):
+    recipe = msgspec.structs.replace(RECIPE, epochs=1)
+    run(backend, tmp_path, recipe)
+    path = tmp_path / "best.safetensors"
+    saved = checkpoint.read(path)
+    checkpoint.write(path, saved.tensors, {**saved.metadata, "epoch": 7})
+    with pytest.raises(FercoreError, match=r"best\.safetensors: is not of epoch 1"):
+        run(backend, tmp_path, recipe, resume=True)
+
+
+def test_a_lost_best_network_is_trained_again(backend, tmp_path):
+    recipe = msgspec.structs.replace(RECIPE, epochs=2)
+    run(backend, tmp_path, recipe)
+    path = tmp_path / "best.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    run(backend, tmp_path, recipe, resume=True)
+    assert path.read_bytes() == before
+
+
 def test_an_empty_set_is_refused(backend, tmp_path):
     empty = striped(60).select([])
     with pytest.raises(FercoreError, match="no images to train on"):

@@ -32,6 +32,16 @@ NAMES = tuple(_CLASSES)
 """Every backend that ``get`` can build, fastest first; ``auto`` is a choice among them."""
 
 
+def check_name(name: str) -> None:
+    """Raise FercoreError, with the nearest one, if no backend is called ``name``."""
+    known = ("auto", *NAMES)
+    if name not in known:
+        from fercore.validation import did_you_mean
+
+        meant = "cuda" if name.lower() in ("gpu", "nvidia") else name
+        raise FercoreError(f"there is no device {name!r}; {did_you_mean(meant, known)}")
+
+
 def get(name: str = "auto", **options: Any) -> Backend:
     """The backend called ``name``, built with ``options`` (``dtype="float32"``, say).
 
@@ -40,8 +50,7 @@ def get(name: str = "auto", **options: Any) -> Backend:
     """
     if name == "auto":
         return _automatic(options)
-    if name not in _CLASSES:
-        raise FercoreError(f"unknown backend {name!r}; choose one of auto, {', '.join(NAMES)}")
+    check_name(name)
     module, class_name = _CLASSES[name].split(":")
     try:
         backend: Backend = getattr(importlib.import_module(module), class_name)(**options)

@@ -155,6 +155,8 @@ def _nothing_found(spec: DatasetSpec, format: _Format, tree: Tree) -> str:
         mend = f"; did you mean the format '{likely}'?"
     elif zips and spec.path.is_dir():
         mend = f"; give the zip file itself: {spec.path / zips[0]}"
+    elif zips:
+        mend = f"; it holds the zip file {zips[0]}: unpack it and give that"
     else:
         mend = ""
     return f"{spec.path}: no {spec.format} images; expected {format.EXPECTS}{mend}"

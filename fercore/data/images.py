@@ -200,7 +200,8 @@ def _decode_item(tree: Tree, item: Item, crop: Crop) -> Row | Skipped:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's and zipfile's readers raise a dozen kinds on bad bytes
-        return Skipped(item.file, str(error) or type(error).__name__)
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Skipped(item.file, reason)
     return Row(item, frame(gray, crop), fingerprint(gray))
 
 

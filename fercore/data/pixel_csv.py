@@ -9,7 +9,9 @@ are an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
+from typing import IO, cast
 
 from PIL import Image
 
@@ -24,6 +26,9 @@ _LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
 _CONTEMPT_LABEL = len(CLASSES)
 # A table of the 256 texts is faster than int(), and refuses what int() would take: "1_0", "+5".
 _VALUES = {str(value).encode(): value for value in range(256)}
+
+_LONGEST = 50_000
+"""Bytes a line may have, many times those of a row: a file without line ends is no csv file."""
 
 
 class _RowError(Exception):
@@ -94,9 +99,13 @@ def _read_rows(
     shown = csv.rsplit("/", 1)[-1]
     try:
         with tree.open(csv) as file:
-            file.readline()
-            for number, line in enumerate(file, start=2):
-                if not line.strip():
+            for number, line in enumerate(_lines(file), start=1):
+                if len(line) == _LONGEST:
+                    raise FercoreError(
+                        f"{_where(tree, csv)}: line {number} is longer than any row of pixels; "
+                        "give the original file"
+                    )
+                if number == 1 or not line.strip():
                     continue
                 place = f"{shown}:{number}"
                 try:
@@ -112,6 +121,14 @@ def _read_rows(
             f"{_where(tree, csv)}: breaks off ({error}); copy or download it again"
         ) from error
     return rows, skipped
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file; one that is too long comes in pieces."""
+    # The readline of a zip file's own stream would be slow with a limit.
+    buffered = io.BufferedReader(cast(io.RawIOBase, file), 2**16)
+    while line := buffered.readline(_LONGEST):
+        yield line
 
 
 def _parse(

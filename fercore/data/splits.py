@@ -19,6 +19,7 @@ from fercore.data.dataset import SPLITS, Dataset
 from fercore.data.parts import Parts, audit
 from fercore.data.tree import natural_key
 from fercore.errors import FercoreError
+from fercore.validation import did_you_mean
 
 RULES = ("paper", "strict")
 
@@ -123,7 +124,7 @@ def leave_one_subject_out(dataset: Dataset, seed: int = 0) -> Iterator[Parts]:
         first = dataset.files[dataset.subjects.index("")]
         raise FercoreError(
             f"{dataset.name}: leave-one-subject-out needs every image's subject, which {unknown:,} "
-            f"of {len(dataset):,} images do not name, the first {first}; use k-fold"
+            f"of {len(dataset):,} images do not name, the first {first}; use --folds K"
         )
     units = cluster(dataset, np.arange(len(dataset)), by_subject=True)
     _require(dataset, units, len(SPLITS))
@@ -229,7 +230,8 @@ def _with_validation(
 def _read_manifest(dataset: Dataset, folder: Path) -> Parts:
     if not folder.is_dir():
         raise FercoreError(
-            f"--splits {folder}: neither a rule ({', '.join(RULES)}) nor a folder of manifests"
+            f"--splits {folder}: no folder of manifests, nor a rule; "
+            f"{did_you_mean(folder.name, RULES)}"
         )
     return manifest.read(folder / f"{dataset.name}.csv", dataset)
 

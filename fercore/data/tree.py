@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import tarfile
 import zipfile
@@ -92,12 +93,14 @@ class ZipTree(Tree):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._zip = zipfile.ZipFile(path)
-        # Archives written on Windows may separate folders with a backslash.
+        # Archives written on Windows may separate folders with a backslash; some start with "./".
         self._members = {
-            member.filename.replace("\\", "/"): member
+            posixpath.normpath(member.filename.replace("\\", "/")): member
             for member in self._zip.infolist()
             if not member.is_dir()
         }
+        if any(member.flag_bits & 1 for member in self._members.values()):
+            raise FercoreError(f"{path}: asks for a password; unpack it and give the folder")
         self._list({name: member.file_size for name, member in self._members.items()})
         info = path.stat()
         self.stamps = ((path.name, info.st_size, info.st_mtime_ns),)
@@ -121,7 +124,7 @@ def open_tree(path: Path) -> Tree:
     """
     try:
         if not path.exists():
-            raise FercoreError(f"{path}: no such file or folder; check the path of the dataset")
+            raise FercoreError(f"{path}: no such file or folder; check the path")
         if path.is_dir():
             tree: Tree = FolderTree(path)
         elif not path.is_file():
@@ -137,7 +140,7 @@ def open_tree(path: Path) -> Tree:
     except READ_FAULTS as error:
         raise FercoreError(f"{path}: cannot be read ({error})") from error
     if not tree.names:
-        raise FercoreError(f"{path}: holds no files; check the path of the dataset")
+        raise FercoreError(f"{path}: holds no files; check the path")
     return tree
 
 
@@ -164,7 +167,10 @@ def _walk(root: Path) -> dict[str, os.stat_result]:
         with os.scandir(root / folder) as entries:
             for entry in entries:
                 name = folder + entry.name
-                if entry.is_dir():
+                if entry.is_symlink() and not os.path.exists(entry.path):
+                    # It leads nowhere or in a circle: listed, so that whoever reads it is told.
+                    found[name] = entry.stat(follow_symlinks=False)
+                elif entry.is_dir():
                     waiting.append(name + "/")
                 elif entry.is_file():
                     found[name] = entry.stat()

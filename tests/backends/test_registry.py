@@ -33,9 +33,17 @@ def test_options_reach_the_backend():
     assert backends.get("reference", dtype="float32").dtype == "float32"
 
 
-def test_unknown_name_lists_the_choices():
-    with pytest.raises(FercoreError, match=r"'gpu'.*auto, cuda, cpu, reference, emulated"):
-        backends.get("gpu")
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("gpu", "did you mean 'cuda'"),
+        ("CPU", "did you mean 'cpu'"),
+        ("tpux", "choose from auto, cuda, cpu, reference, emulated"),
+    ],
+)
+def test_an_unknown_name_gets_a_hint(name, mend):
+    with pytest.raises(FercoreError, match=f"there is no device '{name}'; {mend}"):
+        backends.get(name)
 
 
 def test_reference_refuses_dtypes_that_do_not_float():

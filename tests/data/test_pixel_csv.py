@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,16 @@ def test_many_bad_rows_are_an_error(tmp_path: Path) -> None:
     write(path, *map(row, range(89)), *[bad] * 11)
     with pytest.raises(FercoreError, match=r"11 of the 100 rows .* fer2013\.csv:91: label '7'"):
         read("fer2013", path)
+
+
+def test_a_line_without_end_is_not_read_into_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", row(0), "1" * 60_000)
+    with pytest.raises(FercoreError, match=r"fer2013\.csv: line 3 is longer than any row"):
+        read("fer2013", path)
+    with zipfile.ZipFile(tmp_path / "fer2013.zip", "w") as archive:
+        archive.write(path, "fer2013.csv")
+    with pytest.raises(FercoreError, match=r"fer2013\.csv: line 3 is longer than any row"):
+        read("fer2013", tmp_path / "fer2013.zip")
 
 
 def test_only_bad_rows_are_an_error(tmp_path: Path) -> None:

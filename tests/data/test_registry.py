@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,21 @@ def test_synthetic_is_read_from_the_marker(tmp_path: Path) -> None:
     dataset = load(spec, cache=False)
     assert dataset.synthetic
     assert (dataset.name, dataset.format) == ("mine", "folder")
+
+
+def test_a_zip_in_a_zip_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.writestr("inner.zip", b"x")
+    with pytest.raises(FercoreError, match=r"it holds the zip file inner\.zip: unpack it"):
+        load(DatasetSpec("x", "jaffe", tmp_path / "outer.zip"))
+
+
+def test_options_have_the_types_that_the_loader_declares(tmp_path: Path) -> None:
+    write_images(tmp_path, "happy/1.png", "sad/2.png")
+    spec = DatasetSpec("mine", "folder", tmp_path)
+    with pytest.raises(
+        FercoreError, match=r"mine \[options\]: subject: expected str \| null, got int"
+    ):
+        load(spec, options={"subject": 3})
+    with pytest.raises(FercoreError, match=r"there is no setting 'subjct'; did you mean 'subject'"):
+        load(spec, options={"subjct": "x"})

@@ -137,7 +137,7 @@ def test_two_images_are_refused():
 
 
 def test_an_unknown_rule_is_refused(tmp_path):
-    with pytest.raises(FercoreError, match=r"neither a rule \(paper, strict\) nor a folder"):
+    with pytest.raises(FercoreError, match="nor a rule; did you mean 'paper'"):
         split(make_jaffe(), tmp_path / "papr")
 
 

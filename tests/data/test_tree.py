@@ -70,6 +70,36 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
         assert tree.names == ("happy/1.png",)
 
 
+def test_links_that_lead_nowhere_are_listed(tmp_path: Path) -> None:
+    write(tmp_path, "1.png")
+    (tmp_path / "2.png").symlink_to("absent.png")
+    (tmp_path / "3.png").symlink_to("3.png")
+    with open_tree(tmp_path) as tree:
+        assert tree.names == ("1.png", "2.png", "3.png")
+        for name in tree.names[1:]:
+            with pytest.raises(OSError, match=name):
+                tree.open(name)
+
+
+def test_a_zip_whose_names_start_with_a_dot(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "dot.zip", "w") as archive:
+        archive.writestr("./happy/1.png", b"x")
+        archive.writestr("../outside.png", b"x")
+    with open_tree(tmp_path / "dot.zip") as tree:
+        assert tree.names == ("happy/1.png",)
+        assert tree.read("happy/1.png") == b"x"
+
+
+def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
+    content = bytearray(
+        zip_folder(write(tmp_path / "set", "a.png"), tmp_path / "x.zip").read_bytes()
+    )
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag "encrypted" of the directory's entry
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(FercoreError, match=r"x\.zip: asks for a password; unpack it"):
+        open_tree(tmp_path / "x.zip")
+
+
 def test_a_tar_file_and_a_broken_zip_are_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "fer2013.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a.png"), io.BytesIO())

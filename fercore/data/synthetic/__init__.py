@@ -43,6 +43,11 @@ def write_study(
     ``scale`` multiplies the number of images; above 1 only the source grows. Sets that are there
     already, drawn with the same parameters, are kept. Raises FercoreError like write_dataset.
     """
+    if others := [path.name for path in folder.glob("[!.]*") if path.name not in STYLES]:
+        raise FercoreError(
+            f"{folder}: holds other files ({others[0]}); choose an empty folder for the synthetic "
+            "faces"
+        )
     paths = {}
     for name in STUDY:
         write_dataset(name, folder / name, seed, scaled(name, scale), on_progress)
