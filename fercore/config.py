@@ -122,8 +122,9 @@ FINETUNE: Table = {
 
 SYNTHETIC: Table = {
     "epochs": 10,
-    "min_steps": 200,
-    "batch_size": 32,
+    "min_steps": 300,
+    "batch_size": 16,
+    "learning_rate": 0.01,
     "dropout": 0.1,
     "shift": 2.0,
     "rotation": 5.0,
@@ -131,7 +132,7 @@ SYNTHETIC: Table = {
 }
 """What studies on drawn faces change: those are easy, and the job must end in minutes."""
 
-SYNTHETIC_FINETUNE: Table = {"epochs": 8, "min_steps": 100}
+SYNTHETIC_FINETUNE: Table = {"epochs": 8, "min_steps": 150, "views": 4}
 
 
 class StudyDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

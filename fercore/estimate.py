@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,11 @@ from fercore.data.dataset import CLASSES, SIZE, Dataset
 from fercore.forecast import Forecast, Job, duration
 from fercore.plan import Run, make_plan
 from fercore.progress import describe_data
-from fercore.protocol import check_strategies, job, make_backend
+from fercore.protocol import make_backend, make_jobs
 from fercore.study_data import StudyData, load_study
 
 PROBE_BATCHES = 2
-"""Batches of the probe's second epoch; the first one warms up."""
+"""Batches in an epoch of a probe."""
 
 
 def dry_run(study: Study) -> str:
@@ -29,17 +30,16 @@ def dry_run(study: Study) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         data = load_study(study, Path(scratch), cache=not study.synthetic)
     runs = make_plan(study, data.source, data.targets)
-    check_strategies(runs, backend)
-    forecast = Forecast(measure_speeds(runs, data, backend))
-    return describe_plan(runs, [job(run, data) for run in runs], data, forecast)
+    jobs = make_jobs(runs, data, backend)
+    return describe_plan(runs, jobs, data, measure_speeds(runs, jobs, backend))
 
 
-def measure_speeds(runs: Sequence[Run], data: StudyData, backend: Backend) -> dict[str, float]:
-    """Training images a second for each kind of run, by training briefly on noise."""
-    speeds = {}
-    for run in {job(run, data).kind: run for run in runs}.values():
-        speeds[job(run, data).kind] = _speed(run, backend)
-    return speeds
+def measure_speeds(runs: Sequence[Run], jobs: Sequence[Job], backend: Backend) -> Forecast:
+    """A forecast that knows every kind of run, from training each briefly on noise."""
+    forecast = Forecast()
+    for run, job in {job.kind: (run, job) for run, job in zip(runs, jobs, strict=True)}.values():
+        _probe(run, job, forecast, backend)
+    return forecast
 
 
 def describe_plan(
@@ -70,12 +70,16 @@ def describe_plan(
     return "\n".join(lines) + "\n"
 
 
-def _speed(run: Run, backend: Backend) -> float:
-    recipe = msgspec.structs.replace(run.recipe, epochs=2, min_steps=0, early_stopping=0)
+def _probe(run: Run, job: Job, forecast: Forecast, backend: Backend) -> None:
+    """Two epochs of new views, of which the first warms up; then two of the same ones again."""
+    views = 2 if job.views else 0
+    recipe = msgspec.structs.replace(
+        run.recipe, epochs=2 + views, views=views, min_steps=0, early_stopping=0
+    )
+    probe = dataclasses.replace(job, views=views)
     noise = _noise(PROBE_BATCHES * recipe.batch_size)
     model = models.build(run.model, backend=backend)
     freeze.apply(model, run.strategy)
-    speeds: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
         training.train(
             model,
@@ -87,9 +91,8 @@ def _speed(run: Run, backend: Backend) -> float:
             seed=0,
             run=0,
             folder=Path(scratch) / run.id,
-            on_epoch=lambda line: speeds.append(line["images_per_s"]),
+            on_epoch=lambda line: forecast.observe(probe, line["epoch"], line["images_per_s"]),
         )
-    return speeds[-1]
 
 
 def _noise(count: int) -> Dataset:

@@ -58,6 +58,11 @@ class FeatureStore:
         """What was used so far may go."""
         self.in_use.clear()
 
+    @property
+    def bytes_in_use(self) -> int:
+        """What the current run has kept so far."""
+        return sum(self.kept[key].nbytes for key in self.in_use)
+
     def get(
         self,
         key: str,
@@ -110,8 +115,8 @@ class FeatureStore:
                 break
             array = self.kept.pop(key)
             excess -= array.nbytes
-            if isinstance(array, np.memmap):
-                Path(array.filename).unlink(missing_ok=True)
+            if on_disk and self.folder is not None:
+                (self.folder / f"{key}.npy").unlink(missing_ok=True)
         return True
 
 

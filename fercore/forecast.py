@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+TRAINING = 3
+"""Operations of a training step for each of its forward pass: there are two gradients."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations of a forward pass over an image: in the frozen layers below, and in the others."""
+
+    below: float
+    above: float
 
 
 @dataclass(frozen=True)
@@ -13,40 +24,66 @@ class Job:
     Attributes:
         run: id of the run.
         kind: what is trained; runs of one kind train equally fast.
+        work: of its network.
         images: training images an epoch.
         epochs, steps: in the whole run, if it does not stop early.
-        tested: validation images an epoch.
+        views: epochs after which the frozen layers have seen everything; 0: never.
+        followed: validation images an epoch.
+        tested: images at the end.
     """
 
     run: str
     kind: str
+    work: Work
     images: int
     epochs: int
     steps: int
+    views: int
+    followed: int
     tested: int
+
+    def is_new(self, epoch: int) -> bool:
+        """Whether the frozen layers see new views in an epoch, counted from 1."""
+        return not 0 < self.views < epoch
+
+    def operations(self, new: bool) -> float:
+        """Of training on one image, in a view that is new to the frozen layers or is not."""
+        return TRAINING * self.work.above + (self.work.below if new else 0)
 
 
 class Forecast:
     """Time that jobs will take, from the speeds seen so far."""
 
-    TEST_SPEEDUP = 3.0
-    """Testing is a forward pass, about a third of the arithmetic of training every layer."""
+    def __init__(self) -> None:
+        # (kind, whether views were new) -> operations a second
+        self.speeds: dict[tuple[str, bool], float] = {}
 
-    def __init__(self, speeds: Mapping[str, float] = {}) -> None:
-        self.speeds = dict(speeds)  # kind -> training images a second
+    def observe(self, job: Job, epoch: int, images_per_s: float) -> None:
+        """An epoch of training ran at so many images a second."""
+        new = job.is_new(epoch)
+        self.speeds[job.kind, new] = images_per_s * job.operations(new)
 
-    def observe(self, kind: str, images_per_s: float) -> None:
-        self.speeds[kind] = images_per_s
-
-    def seconds(self, job: Job, epochs: int | None = None) -> float | None:
-        """Of ``epochs`` epochs (all, if None) of a job; None while no speed has been seen."""
+    def seconds(self, job: Job, done: int = 0) -> float | None:
+        """What is left of a job after ``done`` epochs; None while no speed has been seen."""
         if not self.speeds:
             return None
-        # An unseen kind is taken to be as slow as the slowest seen one.
-        speed = self.speeds.get(job.kind, min(self.speeds.values()))
-        testing = self.TEST_SPEEDUP * self.speeds.get("all", speed)
-        count = job.epochs if epochs is None else epochs
-        return count * (job.images / speed + job.tested / testing)
+        all_new = min(job.views, job.epochs) if job.views else job.epochs
+        new = max(all_new - done, 0)
+        again = job.epochs - done - new
+        operations = job.images * new * job.operations(True)
+        testing = job.followed * (job.epochs - done) + job.tested
+        operations += testing * job.work.above
+        if done == 0:
+            operations += job.followed * job.work.below
+        time = operations / self._speed(job, True)
+        return time + job.images * again * job.operations(False) / self._speed(job, False)
+
+    def _speed(self, job: Job, new: bool) -> float:
+        # What has not been seen is taken to be as slow as the slowest that has been.
+        for known in ((job.kind, new), (job.kind, not new)):
+            if known in self.speeds:
+                return self.speeds[known]
+        return min(self.speeds.values())
 
     def total(self, jobs: Sequence[Job]) -> float | None:
         times = [self.seconds(job) for job in jobs]

@@ -259,6 +259,15 @@ class Model:
         """How many numbers training can learn; running statistics are not counted."""
         return sum(math.prod(parameter.shape) for parameter in self.parameters().values())
 
+    def flops(self, layers: slice = slice(None)) -> int:
+        """Multiplications and additions of ``layers`` in a forward pass over one image."""
+        shape: tuple[int, ...] = (1, *self.input_shape)
+        counts = []
+        for layer in self.layers:
+            counts.append(layer.flops(shape))
+            shape = layer.output_shape(shape)
+        return sum(counts[layers])
+
     def state(self, layers: slice = slice(None)) -> dict[str, np.ndarray]:
         """Parameters and running statistics of ``layers`` by name, copied to NumPy."""
         tensors = self._tensors(layers)
@@ -292,10 +301,8 @@ class Model:
         """Layers with output shape, parameters and FLOPs an image; trainable, frozen and total."""
         rows = []
         shape: tuple[int, ...] = (1, *self.input_shape)
-        total_flops = 0
         for layer in self.layers:
             flops = layer.flops(shape)
-            total_flops += flops
             shape = layer.output_shape(shape)
             count = sum(math.prod(p.shape) for p in layer.parameters.values())
             trainable = sum(p.num_trainable() for p in layer.parameters.values())
@@ -309,7 +316,7 @@ class Model:
         trainable = sum(row[3] for row in rows)
         lines.append(
             f"{self.name}: {total:,} parameters, {trainable:,} trainable, {total - trainable:,} "
-            f"frozen; {total_flops / 1e6:,.1f} MFLOP an image, forward"
+            f"frozen; {self.flops() / 1e6:,.1f} MFLOP an image, forward"
         )
         return "\n".join(lines)
 

@@ -97,14 +97,14 @@ class PlainListener(Listener):
     def note(self, line: Line) -> None:
         """Remember how far the run is and how fast it goes."""
         self.epochs_done = line["epoch"]
-        self.forecast.observe(self.job.kind, line["images_per_s"])
+        self.forecast.observe(self.job, line["epoch"], line["images_per_s"])
 
     def heading(self) -> str:
         return f"[{self.number}/{len(self.jobs)}] {self.job.run}"
 
     def time_left(self) -> str:
         """Of this run and the later ones, at the speeds seen so far."""
-        now = self.forecast.seconds(self.job, self.job.epochs - self.epochs_done)
+        now = self.forecast.seconds(self.job, self.epochs_done)
         rest = self.forecast.total(self.jobs[self.number :])
         return "" if now is None or rest is None else f"{duration(now + rest)} left"
 
@@ -208,6 +208,8 @@ def describe_epoch(line: Line, job: Job) -> str:
         *(f"{role} {100 * s['accuracy']:.1f} %" for role, s in line["validation"].items()),
         f"{line['images_per_s']:.0f} images/s",
     ]
+    if line["kept_features"]:
+        texts.append(f"{line['kept_features'] / 1e6:.1f} MB of features kept")
     return "  ".join(texts)
 
 

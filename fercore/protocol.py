@@ -20,8 +20,8 @@ from fercore.errors import FercoreError
 from fercore.execution import execute_run, mark_of
 from fercore.features import FeatureStore
 from fercore.files import read_json, write_atomically
-from fercore.forecast import Job
-from fercore.plan import Run, fingerprint, make_plan
+from fercore.forecast import Job, Work
+from fercore.plan import Part, Run, fingerprint, make_plan
 from fercore.progress import Listener
 from fercore.results import Record
 from fercore.run_directory import DatasetFacts, RunDirectory
@@ -58,7 +58,7 @@ def execute(
         data = load_study(study, directory.faces, on_progress=listener.drawing)
         _refuse(directory, _changed_data(directory, data), accept_changes)
         runs = make_plan(study, data.source, data.targets)
-        check_strategies(runs, backend)
+        jobs = make_jobs(runs, data, backend)
         marks = _marks(runs, data)
         _refuse(directory, _changed_runs(directory, marks), accept_changes)
         write_atomically(directory.config, to_toml(study))
@@ -69,7 +69,7 @@ def execute(
         write_atomically(directory.datasets, text.encode(errors="replace"))
         for entry in data.datasets.values():
             entry.write_manifests(directory.splits)
-        listener.planned([job(run, data) for run in runs], data)
+        listener.planned(jobs, data)
         return _execute_all(runs, marks, directory, data, backend, listener)
 
 
@@ -79,28 +79,48 @@ def make_backend(study: Study) -> Backend:
     return backends.get(study.device, **options)
 
 
-def check_strategies(runs: Sequence[Run], backend: Backend) -> None:
-    """Try every strategy on the network, so that a wrong pattern shows before hours of training."""
+def measure_work(runs: Sequence[Run], backend: Backend) -> dict[str, Work]:
+    """What every strategy leaves to do, by name.
+
+    Trying them all shows a wrong pattern before hours of training: FercoreError.
+    """
     model = models.build(runs[0].model, backend=backend)
+    works = {}
     for strategy in {run.strategy.name: run.strategy for run in runs}.values():
         freeze.apply(model, strategy)
+        depth = model.frozen_layers()
+        works[strategy.name] = Work(model.flops(slice(depth)), model.flops(slice(depth, None)))
+    return works
 
 
-def job(run: Run, data: StudyData) -> Job:
-    """How much work a run is."""
+def make_jobs(runs: Sequence[Run], data: StudyData, backend: Backend) -> list[Job]:
+    """How much there is to do in each run; raises like ``measure_work``."""
+    works = measure_work(runs, backend)
+    return [_job(run, data, works[run.strategy.name]) for run in runs]
+
+
+def _job(run: Run, data: StudyData, work: Work) -> Job:
     images = data.joined_size(run.trains_on, run.recipe.sampling)
     recipe = run.recipe_for(images)
-    tested = sum(
+    followed = sum(
         data.size(part) if role in run.choose_on else min(data.size(part), training.FOLLOWED)
         for role, part in run.validation.items()
     )
+    targets = data.targets if run.target is None else (run.target,)
     return Job(
         run=run.id,
         kind=" ".join((*run.strategy.trainable, *run.strategy.channels)),
+        work=work,
         images=images,
         epochs=recipe.epochs,
         steps=recipe.epochs * recipe.steps_per_epoch(images),
-        tested=tested,
+        views=recipe.distinct_views(),
+        followed=followed,
+        tested=sum(
+            data.size(Part(name, part))
+            for name in (data.source, *targets)
+            for part in ("validation", "test")
+        ),
     )
 
 

@@ -142,7 +142,7 @@ class _Loop:
     ) -> None:
         self.model, self.recipe, self.backend = model, recipe, backend
         self.seed, self.run, self.folder = seed, run, folder
-        self.choose_on = choose_on
+        self.choose_on, self.store = choose_on, store
         self.last_path = folder / "last.safetensors"
         self.best_path = folder / "best.safetensors"
         choosing = {name: validation[name] for name in choose_on}
@@ -196,7 +196,7 @@ class _Loop:
                 for name, result in evaluations.items()
             },
             "best": improved,
-            "from_features": self.stepper.features is not None,
+            "kept_features": self.store.bytes_in_use,
             "seconds": round(seconds, 3),
             "images_per_s": round(self.count / seconds, 1),
         }

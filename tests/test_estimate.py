@@ -5,6 +5,10 @@ import pytest
 from fercore import backends, estimate
 from fercore.config import study_from
 from fercore.errors import FercoreError
+from fercore.forecast import Forecast
+from fercore.plan import make_plan
+from fercore.protocol import make_backend, make_jobs
+from fercore.study_data import load_study
 from tests.faces import shrink_tiny, write_folder
 
 
@@ -42,25 +46,36 @@ def test_runs_images_steps_and_times(study, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_each_kind_of_run_is_measured_once(study):
-    from fercore.plan import make_plan
-    from fercore.protocol import make_backend
-    from fercore.study_data import load_study
-
+@pytest.fixture
+def planned(study):
     data = load_study(study, None)
     runs = make_plan(study, "src", ("tgt",))
-    speeds = estimate.measure_speeds(runs, data, make_backend(study))
-    assert set(speeds) == {"all", "fc"}
-    assert all(speed > 0 for speed in speeds.values())
+    backend = make_backend(study)
+    return data, runs, make_jobs(runs, data, backend), backend
 
 
-def test_what_was_not_measured_is_unknown(study):
-    from fercore.forecast import Forecast
-    from fercore.plan import make_plan
-    from fercore.protocol import job
-    from fercore.study_data import load_study
+def test_each_kind_of_run_is_measured_in_new_views_and_in_old_ones(planned):
+    _, runs, jobs, backend = planned
+    forecast = estimate.measure_speeds(runs, jobs, backend)
+    # Where nothing is frozen, no view is cheaper for having been seen; but there are views.
+    assert {kind for kind, _ in forecast.speeds} == {"all", "fc"}
+    assert {new for kind, new in forecast.speeds if kind == "fc"} == {True, False}
+    assert all(speed > 0 for speed in forecast.speeds.values())
 
-    data = load_study(study, None)
-    runs = make_plan(study, "src", ("tgt",))
-    text = estimate.describe_plan(runs, [job(run, data) for run in runs], data, Forecast())
+
+def test_what_was_not_measured_is_unknown(planned):
+    data, runs, jobs, _ = planned
+    text = estimate.describe_plan(runs, jobs, data, Forecast())
     assert "3 runs; about unknown" in text
+
+
+def test_jobs_know_what_is_frozen_and_what_is_tested(planned):
+    _, _, jobs, _ = planned
+    bl, fc, fu = jobs
+    assert bl.work.below == 0
+    assert fc.work.below + fc.work.above == bl.work.above
+    assert 0 < fc.work.above < bl.work.above
+    assert (bl.views, fc.views, fu.views) == (0, 8, 0)
+    # 7 images validate and 7 test, in each of the two sets.
+    assert (bl.followed, fc.followed, fu.followed) == (7, 14, 14)
+    assert [job.tested for job in jobs] == [28, 28, 28]

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from fercore import backends, evaluation, freeze, models
+from fercore import backends, freeze, models
 from fercore.errors import FercoreError
 from fercore.evaluation import Evaluator, predict_logits
+from fercore.features import FeatureStore
 from tests.small_data import striped
 
 
@@ -70,11 +71,27 @@ def test_frozen_layers_run_once(backend, convolutions, strategy, again):
     assert second.logits.tobytes() == fresh.tobytes()
 
 
-def test_too_many_features_are_computed_each_time(backend, convolutions, monkeypatch):
-    monkeypatch.setattr(evaluation, "KEPT_BYTES", 40 * 3 * 3 * 128 * 4 - 1)
+def test_too_many_features_are_computed_each_time(backend, convolutions):
+    store = FeatureStore(memory=40 * 3 * 3 * 128 * 4 - 1)
     model = models.build("tiny", backend=backend)
     freeze.apply(model, "FC")
     dataset = striped(40)
-    evaluator = Evaluator(model, dataset.images, dataset.labels, backend)
+    evaluator = Evaluator(model, dataset.images, dataset.labels, backend, store)
     assert evaluator().loss == evaluator().loss
     assert len(convolutions) == 20
+
+
+def test_networks_that_share_frozen_layers_share_their_features(backend, convolutions):
+    store, dataset = FeatureStore(), striped(40)
+    model = models.build("tiny-bn", backend=backend)
+    freeze.apply(model, "FC")
+    predict_logits(model, dataset.images, backend=backend, store=store)
+    other = models.build("tiny-bn", backend=backend)
+    freeze.apply(other, "FC")
+    other.parameters()["fc1.weight"].overwrite(
+        -backend.to_host(other.parameters()["fc1.weight"].data)
+    )
+    convolutions.clear()
+    answers = predict_logits(other, dataset.images, backend=backend, store=store)
+    assert not convolutions
+    assert answers.tobytes() == predict_logits(other, dataset.images, backend=backend).tobytes()

@@ -4,14 +4,15 @@ import io
 
 import pytest
 
-from fercore.forecast import Job
-from fercore.progress import LiveListener, PlainListener, open_listener
+from fercore.forecast import Job, Work
+from fercore.progress import LiveListener, PlainListener, describe_epoch, open_listener
 from fercore.run_directory import DatasetFacts
 from tests.records import record
 
+NO_TESTS = {"work": Work(0, 1), "views": 0, "followed": 0, "tested": 0}
 JOBS = [
-    Job(run="BL", kind="all", images=100, epochs=2, steps=4, tested=0),
-    Job(run="jaffe-FC-50", kind="fc", images=10, epochs=1, steps=1, tested=0),
+    Job(run="BL", kind="all", images=100, epochs=2, steps=4, **NO_TESTS),
+    Job(run="jaffe-FC-50", kind="fc", images=10, epochs=1, steps=1, **NO_TESTS),
 ]
 
 
@@ -39,6 +40,7 @@ def line(epoch, **changes):
         "train_accuracy": 0.5,
         "validation": {"source": {"accuracy": 0.25}, "target": {"accuracy": 0.125}},
         "images_per_s": 50.0,
+        "kept_features": 0,
     }
     return {**values, **changes}
 
@@ -75,6 +77,11 @@ def test_a_file_gets_one_plain_line_an_epoch():
         "[1/2] BL  tested: fer2013 60.0 %, jaffe 40.0 %",
         "[2/2] jaffe-FC-50  tested: fer2013 50.0 %, jaffe 75.0 %  (trained before)",
     ]
+
+
+def test_kept_features_are_told():
+    text = describe_epoch(line(1, kept_features=2_500_000), JOBS[0])
+    assert text.endswith("50 images/s  2.5 MB of features kept")
 
 
 def test_lines_appear_at_once():

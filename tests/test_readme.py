@@ -7,7 +7,7 @@ from pathlib import Path
 from fercore import backends
 from fercore.config import study_from
 from fercore.plan import make_plan
-from fercore.protocol import check_strategies
+from fercore.protocol import measure_work
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -17,7 +17,7 @@ def test_the_strategy_of_the_readme_is_one():
     (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     table = {**tomllib.loads(text), "strategies": ["half-conv4_3"], "model": "svgg10"}
     (run,) = [r for r in make_plan(study_from(table), "a", ("b",)) if r.id == "b-half-conv4_3-100"]
-    check_strategies([run], backends.get("reference", dtype="float32"))
+    measure_work([run], backends.get("reference", dtype="float32"))
 
 
 def test_ci_runs_the_test_command_of_the_readme():

@@ -11,7 +11,16 @@ from fercore import backends, checkpoint, freeze, models
 from fercore.config import Recipe
 from fercore.errors import FercoreError
 from fercore.evaluation import predict_logits
-from fercore.training import FOLLOWED, balanced_weights, followed_sample, permutation, train
+from fercore.features import FeatureStore
+from fercore.optim import Optimizer
+from fercore.training import (
+    FOLLOWED,
+    _Stepper,
+    balanced_weights,
+    followed_sample,
+    permutation,
+    train,
+)
 from tests.small_data import striped
 
 RECIPE = Recipe(
@@ -57,7 +66,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def metrics(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        del line["seconds"], line["images_per_s"]
+        del line["seconds"], line["images_per_s"], line["kept_features"]
     return lines
 
 
@@ -66,10 +75,11 @@ def metrics(folder: Path) -> list[dict]:
     "changes",
     [
         {},
+        {"views": 2},
         {"optimizer": "adamw", "learning_rate": 0.001, "clip_norm": 1.0},
         {"schedule": "plateau", "plateau_patience": 1, "class_weights": "balanced"},
     ],
-    ids=["sgd", "adamw", "plateau"],
+    ids=["sgd", "views", "adamw", "plateau"],
 )
 def test_resumed_equals_uninterrupted_byte_for_byte(backend, tmp_path, changes, strategy):
     recipe = msgspec.structs.replace(RECIPE, **changes)
@@ -101,6 +111,54 @@ def test_killed_within_an_epoch_loses_only_that_epoch(backend, tmp_path):
     assert json.loads((tmp_path / "cut/state.json").read_text())["epoch"] == 1
     run(backend, tmp_path / "cut", model_seed=1, resume=True)
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("strategy", ["FC", "FC+CL"])
+def test_training_from_features_equals_training_from_images(backend, tmp_path, strategy):
+    recipe = msgspec.structs.replace(RECIPE, views=2)
+    run(backend, tmp_path / "kept", recipe, strategy)
+    run(backend, tmp_path / "not kept", recipe, strategy, store=FeatureStore(memory=0))
+    kept, computed = (
+        checkpoint.read(tmp_path / folder / "last.safetensors").part("model.")
+        for folder in ("kept", "not kept")
+    )
+    for name, array in kept.items():
+        if backend.name == "cpu":  # an image's features do not depend on the batch that it is in
+            assert array.tobytes() == computed[name].tobytes(), name
+        else:
+            assert np.linalg.norm(array - computed[name]) <= 1e-5 * np.linalg.norm(array), name
+
+
+def test_a_view_that_comes_again_is_not_computed_again(backend, tmp_path, monkeypatch):
+    seen = []
+    convolve = backend.conv2d_forward
+    monkeypatch.setattr(
+        backend, "conv2d_forward", lambda *a, **k: (seen.append(1), convolve(*a, **k))
+    )
+    counts = []
+    recipe = msgspec.structs.replace(RECIPE, epochs=4, views=2)
+    run(backend, tmp_path, recipe, "FC", on_epoch=lambda _: counts.append(len(seen)))
+    # Ten convolutions for a view, one batch of 60 images, and ten for the validation images.
+    assert counts == [20, 30, 30, 30]
+
+
+def test_all_strategies_see_the_same_views(backend):
+    seen = {}
+    for strategy in ("FC", "RE"):
+        model = models.build("tiny-bn", backend=backend)
+        freeze.apply(model, strategy)
+        recipe = msgspec.structs.replace(RECIPE, views=3)
+        optimizer = Optimizer(model.parameters(), recipe, backend)
+        store = FeatureStore(memory=0)
+        stepper = _Stepper(model, optimizer, striped(4), recipe, backend, store)
+        views = []
+        for epoch in range(1, 7):
+            stepper.start_epoch(5, 7 if strategy == "FC" else 8, epoch)
+            views.append(tuple(backend.to_host(stepper.view_rng)))
+        seen[strategy] = views
+        assert views[:3] == views[3:]
+        assert len(set(views)) == 3
+    assert seen["FC"] == seen["RE"]
 
 
 def test_it_learns_and_keeps_the_best_epoch(backend, tmp_path):
