@@ -83,8 +83,6 @@ def _evaluate(options: Namespace) -> None:
         rows = np.arange(len(dataset))
     else:
         rows = _split(dataset, options).rows()[options.part]
-    if not len(rows):
-        raise FercoreError(f"{dataset.name}: has no {options.part} image; choose another --part")
     score = predict.evaluate(model, dataset, rows, backend=backend)
     if options.json:
         sys.stdout.write(msgspec.json.encode(score).decode() + "\n")

@@ -75,6 +75,8 @@ def test_several_seeds_give_mean_and_deviation():
     assert table.blocks[0][0].cells[0] == "55.00 ±7.07"
     assert table.blocks[0][1].cells[0] == "51.9..58.1"  # of the mean, for 1000 images
     assert "2 seeds" in table.title
+    assert any(note.startswith("All seeds share the parts") for note in table.notes)
+    assert not any("seeds" in note for note in report.make_table(study()).notes)
 
 
 def test_synthetic_faces_are_announced():

@@ -32,7 +32,7 @@ def test_parts_and_shares(data):
 def test_joined_parts_stand_one_after_the_other(data):
     parts = (Part("a", "train"), Part("b", "train"))
     joined = data.join(parts)
-    assert len(joined) == 12 + 4
+    assert data.joined_size(parts) == len(joined) == 12 + 4
     assert joined.name == "a+b"
     np.testing.assert_array_equal(joined.labels[12:], data.select(parts[1]).labels)
     assert len(joined.files) == len(joined.subjects) == 16
@@ -41,6 +41,7 @@ def test_joined_parts_stand_one_after_the_other(data):
 def test_balanced_sampling_repeats_in_turn(data):
     parts = (Part("a", "train"), Part("b", "train"))
     joined = data.join(parts, "balanced")
+    assert data.joined_size(parts, "balanced") == len(joined) == 24
     small = data.select(parts[1]).images
     np.testing.assert_array_equal(joined.images[12:], np.concatenate([small, small, small]))
 
