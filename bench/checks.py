@@ -74,10 +74,16 @@ def error(
     return worst
 
 
-def gate(case: Case, precision: Precision, narrow: Narrow, name: str) -> float:
-    """The largest error allowed to operand ``name``."""
+def gate(
+    case: Case, precision: Precision, narrow: Narrow, name: str, wanted: Any | None = None
+) -> float:
+    """The largest error allowed to operand ``name``; of ``wanted`` rounding takes its own share."""
     if name in narrow:
-        return ROUNDED_OUTPUT
+        if wanted is None:
+            return ROUNDED_OUTPUT
+        # Of few entries, rounding alone may make more than the gate's share.
+        rounded = linear.from_bf16(linear.to_bf16(wanted.astype(np.float32)))
+        return max(ROUNDED_OUTPUT, 1.05 * _distance(rounded, wanted))
     if narrow:
         return ROUNDED_INPUTS
     return GATES[precision] * max(1.0, (case.product[1] / 4608) ** 0.5)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from bench import machine
 from bench.recipe import Recipe
 from fercore import backends, models
 from fercore.autograd import Tensor, backward
+from fercore.backends.device import DeviceBackend
 from fercore.backends.interface import Augmentation, Backend, Buffer
 from fercore.errors import FercoreError
 from fercore.functions import SoftmaxCrossEntropy, augment
@@ -31,9 +33,10 @@ from fercore.optim import Optimizer
 from fercore.step import record
 
 RECIPE = Recipe()
+CANNOT = 3  # the exit status where this machine, or the backend, cannot do what was asked for
 LOSS_GATES = {"fp32": 1e-4, "bf16x3": 1e-4, "tf32": 2e-3, "bf16": 2e-2}
 """Largest relative difference between the two losses, by the less precise side."""
-STEPS_OF_A_RUN = 10  # on a GPU, which is kept busy meanwhile; a CPU waits for each step
+STEPS_OF_A_RUN = 2  # on a GPU, which is kept busy meanwhile; a CPU waits for each step
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,11 @@ def run(arguments: argparse.Namespace) -> None:
     backend = get_backend(arguments.device, arguments.precision)
     step = FercoreStep(backend, arguments.model, images, labels)
     steps = STEPS_OF_A_RUN if arguments.device == "cuda" else 1
+    # Before anything trains, for both sides begin with the initial weights.
+    opponents = _opponents(arguments, step, images, labels, steps) if arguments.against else {}
     ours = step.contestants(steps)
     rates: dict[str, list[float]] = {}
     missing: dict[str, str] = {}
-    opponents = _opponents(arguments, step, images, labels, steps) if arguments.against else {}
     for name, build in opponents.items():
         if time.perf_counter() > end:
             missing[name] = "budget spent"
@@ -102,10 +106,12 @@ def get_backend(device: str, precision: str) -> Backend:
     """Ours, in a precision; SystemExit where it has none, or cannot run here."""
     try:
         return backends.get(device, **({} if precision == "fp32" else {"precision": precision}))
-    except TypeError as error:
-        raise SystemExit(f"bench step: backend {device} has no precision {precision}") from error
+    except TypeError:
+        reason = f"backend {device} has no precision {precision}"
     except FercoreError as error:
-        raise SystemExit(f"bench step: {error}") from error
+        reason = str(error)
+    print(f"bench step: {reason}", file=sys.stderr)
+    raise SystemExit(CANNOT)
 
 
 def random_batch(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -141,9 +147,9 @@ class FercoreStep:
         return float(total / count)
 
     def contestants(self, steps: int) -> list[Contestant]:
-        """The plan replayed call by call, and on a GPU as one graph."""
+        """The plan replayed call by call, and on a device as one graph."""
         found = [Contestant(f"fercore {self.backend.name}", partial(self._run, self.replay, steps))]
-        if self.backend.name == "cuda":
+        if isinstance(self.backend, DeviceBackend):
             self._run(self.replay, 1)  # what is allocated at first use is allocated
             with self.backend.runtime.capture() as graph:
                 self.replay()
