@@ -135,10 +135,16 @@ class CaseBench:
         if not self.sweep.emulated:
             row |= {"TFLOP_s": flops / timing.seconds / 1e12, "GB_s": moved / timing.seconds / 1e9}
             row |= _against_floor(timing.seconds, flops, moved, kernel, self.sweep.rates)
-        if self.sweep.opponent:
-            row |= self.sweep.opponent.row(
-                self.case, kernel.precision, seconds, self.sweep.emulated
-            )
+        return row | self._opponent(kernel)
+
+    def _opponent(self, kernel: Kernel) -> Row:
+        if not self.sweep.opponent:
+            return {}
+        seconds, emulated = self.sweep.arguments.seconds, self.sweep.emulated
+        try:
+            row: Row = self.sweep.opponent.row(self.case, kernel.precision, seconds, emulated)
+        except Exception as error:  # its failure does not undo our measurement
+            return {"torch_failed": f"{type(error).__name__}: {error}"}
         return row
 
 

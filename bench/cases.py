@@ -213,7 +213,7 @@ def contents(case: Case, seed: int = 0) -> dict[str, Any]:
         if name in VALUES:
             return VALUES[name](random, operand.shape).astype(operand.dtype)
         numbers = random.standard_normal(min(PERIOD, operand.size), np.float32)
-        return np.resize(numbers, operand.shape)
+        return np.resize(numbers, operand.shape).astype(operand.dtype, copy=False)
 
     return {name: content(name, operand) for name, operand in case.operands.items()}
 

@@ -26,8 +26,10 @@ from bench import device_report
 from bench.step import CANNOT
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("numpy", "cupy", "torch", "numba", "pytest", "xdist", "hypothesis", "pybind11")
-PACKAGES += ("msgspec", "safetensors", "PIL", "rich", "tomli_w")
+PACKAGES = (
+    *("numpy", "cupy", "torch", "numba", "pytest", "xdist", "hypothesis", "pybind11"),
+    *("msgspec", "safetensors", "PIL", "rich", "tomli_w"),
+)
 PROGRAMS = ("nvidia-smi", "nvcc", "g++", "cmake", "compute-sanitizer", "ncu", "nvdisasm")
 POLL = 1.0  # seconds
 LEAST = 5.0  # seconds that are worth beginning a stage for

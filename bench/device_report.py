@@ -43,7 +43,9 @@ class Report:
                 self.results[stage] = _tests(path)
                 row["tests"] = _counts(self.results[stage])
             elif text := path.read_text().strip():
-                self.results[stage] = json.loads(text)
+                self.results[stage] = json.loads(
+                    text.splitlines()[-1] if source == "stdout" else text
+                )
         except ValueError:
             return  # half written
 

@@ -87,7 +87,9 @@ def rates(runtime: Runtime, clock: Clock, torch: Any | None) -> dict[str, float]
 
         found |= torch_kernels.product_rates(EDGE)
     else:
-        left, right, out = (v[: EDGE * EDGE].reshape(EDGE, EDGE) for v in (a, a[::-1], b))
+        left, right, out = (
+            part[: EDGE * EDGE].reshape(EDGE, EDGE) for part in (a, a[EDGE * EDGE :], b)
+        )
 
         def multiply() -> None:
             with runtime.queue():

@@ -17,6 +17,7 @@ from cuda_kernels.runtime import Runtime
 FLUSH_BYTES = 256 << 20  # twice the largest L2 cache there is
 ROUND = 5  # runs between two looks at the clock
 FEWEST, MOST = 10, 300  # runs
+WARM_UP = 0.03  # seconds: a GPU that was idle needs as long to reach its clocks
 PRECISE = 0.003  # of the median: its standard error where measuring stops
 
 
@@ -36,12 +37,13 @@ class Clock:
     event: Callable[[], Any]
     flush: Callable[[], None]
     fewest: int = FEWEST
+    warm_up: float = WARM_UP
 
     @classmethod
     def of(cls, runtime: Runtime, *, emulated: bool) -> Clock:
         """The emulator has no cache worth flushing, and no noise worth ten runs."""
         if emulated:
-            return cls(runtime.event, lambda: None, fewest=1)
+            return cls(runtime.event, lambda: None, fewest=1, warm_up=0.0)
         scratch = runtime.empty((FLUSH_BYTES // 4,), np.float32)
         return cls(runtime.event, lambda: elementwise.fill(runtime, scratch, 1.0))
 
@@ -51,7 +53,12 @@ def measure(run: Callable[[], None], clock: Clock, seconds: float) -> Timing:
 
     The flush keeps the device busy while the host queues the run, so that launches cost nothing.
     """
-    run()
+    begin, started = time.perf_counter(), clock.event()
+    while True:
+        run()
+        clock.event().seconds_since(started)  # waits
+        if time.perf_counter() >= begin + clock.warm_up:
+            break
     times: list[float] = []
     end = time.perf_counter() + seconds
     while True:

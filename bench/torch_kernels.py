@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -53,10 +54,11 @@ def set_precision(precision: str) -> torch.dtype:
     return dtype
 
 
+@functools.cache
 def clock(device: str) -> Clock:
     """Events of the current stream, or the wall clock of a CPU."""
     if device == "cpu":
-        return Clock(_Now, lambda: None, fewest=1)
+        return Clock(_Now, lambda: None, fewest=1, warm_up=0.0)
     scratch = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
     return Clock(_Event, lambda: scratch.fill_(1))
 

@@ -123,6 +123,14 @@ def test_wrong_results_are_not_timed(monkeypatch, wrong, batch):
     assert "runs" not in row
 
 
+def test_an_opponent_that_breaks_leaves_our_time():
+    sweep = Sweep(EmulatedRuntime(), arguments(*FC3, "--version", "1"), emulated=True)
+    sweep.opponent = argparse.Namespace()
+    first, *_ = sweep.rows("tiny", [1])
+    assert first["torch_failed"].startswith("AttributeError")
+    assert first["emulated_us"] > 0
+
+
 def test_a_kernel_that_breaks_is_a_row(monkeypatch):
     def carry_out(*_):
         raise RuntimeError("illegal address")
@@ -209,14 +217,14 @@ class Queue:
         self.now += next(self.seconds)
 
 
+def clock(queue):
+    return timing.Clock(queue.event, lambda: None, warm_up=0.0)
+
+
 def test_quiet_kernels_are_measured_briefly_and_noisy_ones_long():
     quiet = Queue([9.0] + [2.0] * 500)
-    assert timing.measure(quiet.run, timing.Clock(quiet.event, lambda: None), 60) == timing.Timing(
-        2.0, 0.0, timing.FEWEST
-    )
+    assert timing.measure(quiet.run, clock(quiet), 60) == timing.Timing(2.0, 0.0, timing.FEWEST)
     noisy = Queue([9.0] + [1.0, 3.0] * 500)
-    clock = timing.Clock(noisy.event, lambda: None)
-    assert timing.measure(noisy.run, clock, 60).runs == timing.MOST
+    assert timing.measure(noisy.run, clock(noisy), 60).runs == timing.MOST
     noisy = Queue([9.0] + [1.0, 3.0] * 500)
-    clock = timing.Clock(noisy.event, lambda: None)
-    assert timing.measure(noisy.run, clock, 0).runs == timing.FEWEST
+    assert timing.measure(noisy.run, clock(noisy), 0).runs == timing.FEWEST

