@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import device_report
-from bench.step import CANNOT
+from bench.machine import CANNOT
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
@@ -55,7 +55,7 @@ def stages(scratch: Path, dry: bool, arch: str) -> list[Stage]:
     size = ["--model", "tiny", "--batch", "1" if dry else "2"]
 
     def tests(name: str, keyword: str, paths: list[str], seconds: float) -> Stage:
-        parallel = ["-n", "4"] if _there("xdist") and not dry else []
+        parallel = ["-n", "8"] if _there("xdist") and not dry else []
         options = ["-q", "--continue-on-collection-errors", "-p", "no:cacheprovider", *parallel]
         report = scratch / f"{name}.jsonl"
         options += ["-p", "bench.pytest_lines", "--lines", str(report)]

@@ -26,6 +26,7 @@ class Report:
         today = datetime.date.today().isoformat()
         self.folder, self.scratch = folder, scratch
         self.name = f"{today}-dry-run" if dry else today
+        self.suffix = ", rehearsed on the emulator" if dry else ""
         self.log = folder / f"{self.name}.log"
         self.log.write_bytes(b"")
         self.machine = machine.describe()
@@ -42,12 +43,24 @@ class Report:
             if source.endswith(".jsonl"):
                 self.results[stage] = _tests(path)
                 row["tests"] = _counts(self.results[stage])
+                self._judge(row, self.results[stage])
             elif text := path.read_text().strip():
                 self.results[stage] = json.loads(
                     text.splitlines()[-1] if source == "stdout" else text
                 )
         except ValueError:
             return  # half written
+
+    @staticmethod
+    def _judge(row: dict[str, Any], tests: dict[str, Any]) -> None:
+        """Tests that were mostly skipped show nothing; a missing package is no fault."""
+        if row["result"] == "passed" and tests["passed"] <= tests["skipped"]:
+            row["result"], row["why"] = (
+                "left out",
+                tests.get("first skipped", "no test has this name"),
+            )
+        elif row["result"] == "failed" and tests["could not run"] and not tests["failed"]:
+            row["result"], row["why"] = "partly", "packages are missing"
 
     def save(self) -> None:
         content = {
@@ -63,7 +76,7 @@ class Report:
         """Markdown, short enough to be read whole."""
         gpu = self.machine.get("gpu", {})
         lines = [
-            f"# {gpu.get('name', 'No GPU: rehearsed on the emulator')}, {self.machine['date']}",
+            f"# {gpu.get('name', 'No GPU')}{self.suffix}, {self.machine['date']}",
             "",
             f"driver {gpu.get('driver_version', '-')}, {gpu.get('power.limit', '-')}, "
             + ", ".join(f"{name} {v}" for name, v in self.machine["versions"].items()),
@@ -135,13 +148,16 @@ def _tests(path: Path) -> dict[str, Any]:
             found[line["outcome"]].append(f"{line['test']}: {line['message']}")
         else:
             found[line["outcome"]] += 1
+        if line["outcome"] == "skipped":
+            found.setdefault("first skipped", line["message"])
     return found
 
 
 def remark(row: dict[str, Any]) -> str:
-    return "; ".join(row[key] for key in ("tests", "why") if row.get(key))
+    return "; ".join(row[key][:160] for key in ("tests", "why") if row.get(key))
 
 
 def _counts(tests: dict[str, Any]) -> str:
-    numbers = {name: n if isinstance(n, int) else len(n) for name, n in tests.items()}
+    names = ("passed", "skipped", "failed", "could not run")
+    numbers = {name: n if isinstance(n := tests[name], int) else len(n) for name in names}
     return ", ".join(f"{count} {name}" for name, count in numbers.items() if count)

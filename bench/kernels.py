@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.profile:
             specs.kernel(arguments.profile)
     except (UnavailableError, ValueError) as error:
-        raise SystemExit(f"bench kernels: {error}") from error
+        machine.cannot(f"bench kernels: {error}")
     model = arguments.model or ("tiny" if emulated else "svgg10")
     batches = arguments.batch or [1 if emulated else 1024]
     sweep = Sweep(runtime, arguments, emulated)

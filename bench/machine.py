@@ -6,8 +6,9 @@ import datetime
 import importlib.metadata
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,6 +21,7 @@ GPU = (
     *("clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem"),
 )
 COPIED = 1 << 30  # bytes: far more than any cache holds
+CANNOT = 3  # the exit status where this machine, or the backend, cannot do what was asked for
 EDGE = 8192  # of the square matrices whose product is the rate
 
 
@@ -36,6 +38,12 @@ def describe() -> dict[str, Any]:
     if compiler := _output("nvcc", "--version"):
         facts["nvcc"] = compiler.splitlines()[-1]
     return facts
+
+
+def cannot(what: str) -> NoReturn:
+    """End the program: there is nothing to measure with."""
+    print(what, file=sys.stderr)
+    raise SystemExit(CANNOT)
 
 
 def gpu_name() -> str:

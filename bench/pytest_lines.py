@@ -33,6 +33,7 @@ class _Lines:
         errors = [line[1:].strip() for line in report.longreprtext.splitlines() if line[:2] == "E "]
         missing = [line for line in errors if line.startswith("ModuleNotFoundError")]
         outcome = "could not run" if missing else report.outcome
-        message = (missing or errors or [""])[0][:200]
+        reason = [report.longrepr[2]] if isinstance(report.longrepr, tuple) else []  # of a skip
+        message = (missing or errors or reason or [""])[0][:200]
         line = {"test": report.nodeid, "outcome": outcome, "message": message}
         self.file.write(json.dumps(line) + "\n")

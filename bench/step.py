@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +32,6 @@ from fercore.optim import Optimizer
 from fercore.step import record
 
 RECIPE = Recipe()
-CANNOT = 3  # the exit status where this machine, or the backend, cannot do what was asked for
 LOSS_GATES = {"fp32": 1e-4, "bf16x3": 1e-4, "tf32": 2e-3, "bf16": 2e-2}
 """Largest relative difference between the two losses, by the less precise side."""
 STEPS_OF_A_RUN = 2  # on a GPU, which is kept busy meanwhile; a CPU waits for each step
@@ -107,11 +105,9 @@ def get_backend(device: str, precision: str) -> Backend:
     try:
         return backends.get(device, **({} if precision == "fp32" else {"precision": precision}))
     except TypeError:
-        reason = f"backend {device} has no precision {precision}"
+        machine.cannot(f"bench step: backend {device} has no precision {precision}")
     except FercoreError as error:
-        reason = str(error)
-    print(f"bench step: {reason}", file=sys.stderr)
-    raise SystemExit(CANNOT)
+        machine.cannot(f"bench step: {error}")
 
 
 def random_batch(size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -119,6 +119,24 @@ def test_tests_are_counted_as_they_end(tmp_path):
     assert "No module named 'a_package_that_nobody_has'" in report.table()
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "result", "judged"),
+    [
+        (["passed"] * 3 + ["skipped"], "passed", "passed"),
+        (["skipped"] * 3, "passed", "left out"),
+        ([], "passed", "left out"),
+        (["passed", "could not run"], "failed", "partly"),
+        (["passed", "failed", "could not run"], "failed", "failed"),
+    ],
+)
+def test_what_a_stage_of_tests_shows(tmp_path, outcomes, result, judged):
+    lines = [json.dumps({"test": "t", "outcome": o, "message": "m"}) for o in outcomes]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    row = {"stage": "tests", "result": result, "seconds": 1.0}
+    device_report.Report(tmp_path, tmp_path, dry=True).collect("tests", "x.jsonl", row)
+    assert row["result"] == judged
+
+
 def test_the_table_of_a_gpu(tmp_path):
     report = device_report.Report(tmp_path, tmp_path, dry=False)
     report.machine["gpu"] = {"name": "NVIDIA H100", "driver_version": "580", "power.limit": "700 W"}

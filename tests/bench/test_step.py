@@ -9,7 +9,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from bench.step import CANNOT, FercoreStep, check_losses, random_batch
+from bench.machine import CANNOT
+from bench.step import FercoreStep, check_losses, random_batch
 from fercore import backends, models
 from tests.narrow import ARCHITECTURES
 
