@@ -7,6 +7,8 @@ registry, with all their versions and precisions.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.recipe import Recipe
-from cuda_kernels import conv2d, linear
-from cuda_kernels.specs import Precision
+from cuda_kernels.specs import Precision, kernels
 from fercore import models
 from fercore.autograd import backward
 from fercore.backends.device import DeviceBackend
@@ -218,11 +219,15 @@ def contents(case: Case, seed: int = 0) -> dict[str, Any]:
     return {name: content(name, operand) for name, operand in case.operands.items()}
 
 
-_WITH_PRECISION: dict[str, Callable[..., None]] = {
-    f"{module.__name__.rpartition('.')[2]}_{name}": getattr(module, name)
-    for module in (conv2d, linear)
-    for name in ("forward", "input_gradient", "weight_gradient")
-}
+@functools.cache
+def _function(method: str) -> Callable[..., None]:
+    """What a backend's method calls: ``linear.forward`` of ``linear_forward``, say."""
+    stems = sorted({one.source.stem for one in kernels() if one.source.with_suffix(".py").exists()})
+    for stem in stems:
+        module = importlib.import_module(f"cuda_kernels.{stem}")
+        if function := getattr(module, method.removeprefix(f"{stem}_"), None):
+            return function
+    raise LookupError(f"no module of cuda_kernels has a function for {method}")
 
 
 def carry_out(
@@ -235,4 +240,4 @@ def carry_out(
     options = dict(case.options)
     if case.method == "linear_forward":
         options["relu"] = options.pop("epilogue") == "relu"
-    _WITH_PRECISION[case.method](backend.runtime, **buffers, **options, precision=precision)
+    _function(case.method)(backend.runtime, **buffers, **options, precision=precision)

@@ -62,10 +62,14 @@ def stages(scratch: Path, dry: bool, arch: str) -> list[Stage]:
         command = [python, "-m", "pytest", *options, "-k", keyword, *paths]
         return Stage(name, command, seconds, ("pytest",), report.name)
 
-    def step(precision: str, seconds: float) -> Stage:
+    def step(precision: str, seconds: float, measured: float) -> Stage:
         options = ["--device", device, "--precision", precision, "--json", *torch]
         wide = ["--model", "tiny", "--batch", "1", "--seconds", "0"]
-        wide = wide if dry else ["--batch", "256", "--seconds", "24", "--budget", f"{seconds - 25}"]
+        wide = (
+            wide
+            if dry
+            else ["--batch", "256", "--seconds", f"{measured}", "--budget", f"{seconds - 25}"]
+        )
         command = [python, "-m", "bench", "step", *options, *wide]
         return Stage(f"step-{precision}", command, seconds, results="stdout")
 
@@ -89,16 +93,16 @@ def stages(scratch: Path, dry: bool, arch: str) -> list[Stage]:
     others += [f"--ignore=tests/{name}" for name in ("functions", "data", "bench")]
     built, objects = str(scratch / "extension"), ("g++", "cmake", "pybind11")
     configure = ["cmake", "-S", ".", "-B", built, f"-DPython_EXECUTABLE={python}"]
-    sweep = ["--layer", "fc3", "conv4_3", *size] if dry else []
+    sweep = size if dry else []
     return [
         Stage("build", [python, "-m", "cuda_kernels", "build", "--arch", arch], 60),
         tests("tests-kernels", "forward" if dry else "gpu", kernel_tests, 100),
         tests("tests-backend", device, backend_tests, 70),
-        step("fp32", 110),
+        step("fp32", 110, measured=24),
         kernels("kernels", 110, *sweep, *torch),
-        step("bf16", 60),
         sanitizer("memcheck", 45),
         sanitizer("racecheck", 45),
+        *(step(precision, 45, measured=12) for precision in ("tf32", "bf16x3", "bf16")),
         tests("tests-rest", device, ["tests/test_models.py"] if dry else others, 60),
         Stage("configure", configure, 30, objects),
         Stage("extension", ["cmake", "--build", built, "--parallel"], 90, objects),
