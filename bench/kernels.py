@@ -81,6 +81,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.out:
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    if bad := sum("wrong" in row or "failed" in row for row in result["rows"]):
+        raise SystemExit(f"bench kernels: {bad} of {len(result['rows'])} are wrong or failed")
 
 
 class Sweep:

@@ -173,6 +173,13 @@ def test_the_command_writes_a_file(tmp_path):
     assert sweep["machine"]["date"][:2] == "20"
 
 
+def test_the_command_fails_where_a_kernel_does(monkeypatch, capsys):
+    monkeypatch.setattr(CaseBench, "_check", lambda *_: {"wrong": "relative error 1"})
+    with pytest.raises(SystemExit, match="bench kernels: 3 of 3 are wrong or failed"):
+        kernels.run(arguments(*FC3, "--precision", "bf16", "fp32", "--batch", "1"))
+    assert capsys.readouterr().out.count("wrong: relative error 1") == 3
+
+
 def test_profile_launches_a_kernel_once():
     sweep = Sweep(EmulatedRuntime(), arguments("--layer", "fc2", "--profile", "x"), emulated=True)
     said = sweep.profile("tiny", 1, "linear_weight_gradient_bf16_mma")
