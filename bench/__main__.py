@@ -7,6 +7,8 @@ import importlib
 import sys
 
 BENCHMARKS = {
+    "kernels": "every version of every kernel at the shapes of a training step",
+    "compare": "what two sweeps of kernels say is faster or slower",
     "step": "images per second of a whole training step, against PyTorch",
     "accuracy": "the same network and recipe trained by PyTorch",
 }

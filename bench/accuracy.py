@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.torch_step import build
+from bench.torch_step import build, copy_weights
 from fercore import backends, models
 from fercore.backends.interface import Augmentation, Backend
 from fercore.config import Recipe, with_settings
@@ -69,25 +69,6 @@ def run(arguments: argparse.Namespace) -> None:
         f"PyTorch {arguments.model}: best epoch {best[3]}, validation {best[0]:.4f} "
         f"(n = {len(validation)}), test {best[2]:.4f} (n = {len(test)})"
     )
-
-
-def copy_weights(state: dict[str, np.ndarray], model: nn.Sequential) -> None:
-    """Our initial weights in PyTorch's order: NHWC kernels and ``fc1`` columns permuted to NCHW."""
-    weights = [array for name, array in state.items() if name.endswith("weight")]
-    layers = [layer for layer in model if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d)]
-    channels = 1
-    with torch.no_grad():
-        for layer, weight in zip(layers, weights, strict=True):
-            value = torch.from_numpy(np.ascontiguousarray(weight))
-            if value.ndim == 4:
-                value = value.permute(0, 3, 1, 2)
-                channels = len(value)
-            elif value.ndim == 2 and channels:
-                value = value.reshape(len(value), -1, channels).permute(0, 2, 1).flatten(1)
-                channels = 0  # only the first fully connected layer sees maps
-            layer.weight.copy_(value)
-            if layer.bias is not None:
-                layer.bias.zero_()
 
 
 def train_epoch(

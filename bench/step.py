@@ -1,8 +1,9 @@
 """Images per second of a whole training step, against PyTorch in the same run.
 
-Both sides gather and normalise uint8 images, run forward and backward with dropout, and update
-by SGD with momentum and weight decay, in fp32. They take turns, so that a machine whose speed
-drifts slows both; the figure of each is the median over the rounds.
+Both sides hold uint8 images on the device, gather and normalise a batch, run forward and backward
+with dropout, and update by SGD with momentum and weight decay. Before anything is timed both must
+give the same loss from the same weights. They take turns, so that a machine whose speed drifts
+slows both; the figure of each is the median over the rounds, and PyTorch's its best configuration.
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from bench import machine
+from bench.recipe import Recipe
 from fercore import backends, models
-from fercore.autograd import backward
+from fercore.autograd import Tensor, backward
+from fercore.backends.device import DeviceBackend
 from fercore.backends.interface import Augmentation, Backend, Buffer
-from fercore.config import Recipe
+from fercore.errors import FercoreError
 from fercore.functions import SoftmaxCrossEntropy, augment
-from fercore.nn import Context
+from fercore.nn import Context, Model
 from fercore.optim import Optimizer
 from fercore.step import record
 
-RECIPE = Recipe(learning_rate=0.001, momentum=0.9, nesterov=False, weight_decay=5e-4)
-"""What both sides do in a step."""
+RECIPE = Recipe()
+LOSS_GATES = {"fp32": 1e-4, "bf16x3": 1e-4, "tf32": 2e-3, "bf16": 2e-2}
+"""Largest relative difference between the two losses, by the less precise side."""
+STEPS_OF_A_RUN = 2  # on a GPU, which is kept busy meanwhile; a CPU waits for each step
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", choices=backends.NAMES)
     parser.add_argument("--model", default="svgg10", choices=models.NAMES)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", default="fp32", choices=LOSS_GATES, help="ours (fp32)")
     parser.add_argument("--seconds", type=float, default=30.0, help="to measure, warm-up apart")
+    parser.add_argument("--budget", type=float, default=3600.0, help="no opponent begins after it")
     parser.add_argument(
         "--against", choices=["torch"], help="the opponent, which must be installed"
     )
@@ -51,23 +60,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    end = time.perf_counter() + arguments.budget
     images, labels = random_batch(arguments.batch)
-    backend = backends.get(arguments.device)
-    contestants = [fercore_step(backend, arguments.model, images, labels)]
-    if arguments.against == "torch":
-        from bench.torch_step import torch_steps
-
-        steps = torch_steps(arguments.model, images, labels, RECIPE)
-        contestants += [Contestant(name, step) for name, step in steps.items()]
-    rates = measure(contestants, arguments.batch, arguments.seconds)
-    result = summarise(rates, arguments)
+    backend = get_backend(arguments.device, arguments.precision)
+    step = FercoreStep(backend, arguments.model, images, labels)
+    steps = STEPS_OF_A_RUN if arguments.device == "cuda" else 1
+    # Before anything trains, for both sides begin with the initial weights.
+    opponents = _opponents(arguments, step, images, labels, steps) if arguments.against else {}
+    ours = step.contestants(steps)
+    rates: dict[str, list[float]] = {}
+    missing: dict[str, str] = {}
+    for name, build in opponents.items():
+        if time.perf_counter() > end:
+            missing[name] = "budget spent"
+            continue
+        try:
+            opponent = Contestant(name, build())
+            found = measure(
+                [*ours, opponent], arguments.batch * steps, arguments.seconds / len(opponents)
+            )
+        except Exception as error:  # out of memory, or no compiler: the others go on
+            missing[name] = f"{type(error).__name__}: {str(error)[:300]}"
+            continue
+        for contestant, rate in found.items():
+            rates.setdefault(contestant, []).append(rate)
+    if not rates:
+        found = measure(ours, arguments.batch * steps, arguments.seconds)
+        rates = {name: [rate] for name, rate in found.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    result = summarise(medians, len(ours), arguments) | {"not_measured": missing}
     if arguments.json:
-        print(json.dumps(result))
+        print(json.dumps(result | {"machine": machine.describe()}))
         return
-    for name, rate in rates.items():
-        print(f"{name:<28}{rate:>10.1f} images/s")
+    for name, rate in medians.items():
+        print(f"{name:<44}{rate:>10.1f} images/s")
+    for name, reason in missing.items():
+        print(f"{name:<44}not measured: {reason}")
     if "ratio" in result:
-        print(f"{'ratio to the best opponent':<28}{result['ratio']:>10.2f}")
+        print(f"{'ratio to the best opponent':<44}{result['ratio']:>10.2f}")
+
+
+def get_backend(device: str, precision: str) -> Backend:
+    """Ours, in a precision; SystemExit where it has none, or cannot run here."""
+    try:
+        return backends.get(device, **({} if precision == "fp32" else {"precision": precision}))
+    except TypeError:
+        machine.cannot(f"bench step: backend {device} has no precision {precision}")
+    except FercoreError as error:
+        machine.cannot(f"bench step: {error}")
 
 
 def random_batch(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,37 +117,98 @@ def random_batch(size: int) -> tuple[np.ndarray, np.ndarray]:
     return images, generator.integers(0, 7, size).astype(np.int32)
 
 
-def fercore_step(
-    backend: Backend, model_name: str, images: np.ndarray, labels: np.ndarray
-) -> Contestant:
+class FercoreStep:
     """One recorded training step of ours."""
-    model = models.build(model_name, backend=backend)
-    optimizer = Optimizer(model.parameters(), RECIPE, backend)
-    stored_images, stored_labels = backend.from_host(images), backend.from_host(labels)
-    indices = backend.from_host(np.arange(len(images), dtype=np.int32))
-    rng = backend.from_host(np.zeros(4, dtype=np.uint32))
-    statistics_buffer = backend.empty((4,), "float64")
-    backend.fill(statistics_buffer, 0.0)
 
-    def program(recorder: Backend) -> list[Buffer]:
-        x, y = augment(recorder, stored_images, stored_labels, indices, rng, Augmentation())
-        logits = model(x, Context(training=True, rng=rng, dropout=RECIPE.dropout))
-        gradients = backward(SoftmaxCrossEntropy(statistics_buffer)(logits, y))
-        optimizer.update(recorder, gradients)
+    def __init__(
+        self, backend: Backend, model_name: str, images: np.ndarray, labels: np.ndarray
+    ) -> None:
+        self.backend = backend
+        self.model: Model = models.build(model_name, backend=backend)
+        self.optimizer = Optimizer(self.model.parameters(), RECIPE, backend)
+        self.images, self.labels = backend.from_host(images), backend.from_host(labels)
+        self.indices = backend.from_host(np.arange(len(images), dtype=np.int32))
+        self.rng = backend.from_host(np.zeros(4, dtype=np.uint32))
+        self.statistics = backend.empty((4,), "float64")
+        backend.fill(self.statistics, 0.0)
+        self.plan = record(backend, self._program)
+
+    def loss(self) -> float:
+        """Of the batch, without dropout."""
+        statistics = self.backend.empty((4,), "float64")
+        self.backend.fill(statistics, 0.0)
+        x, y = self._batch(self.backend)
+        SoftmaxCrossEntropy(statistics)(self.model(x, Context()), y)
+        total, count, *_ = self.backend.to_host(statistics)
+        return float(total / count)
+
+    def contestants(self, steps: int) -> list[Contestant]:
+        """The plan replayed call by call, and on a device as one graph."""
+        found = [Contestant(f"fercore {self.backend.name}", partial(self._run, self.replay, steps))]
+        if isinstance(self.backend, DeviceBackend):
+            self._run(self.replay, 1)  # what is allocated at first use is allocated
+            with self.backend.runtime.capture() as graph:
+                self.replay()
+            run = partial(self._run, graph.replay, steps)
+            found.append(Contestant(f"fercore {self.backend.name} graph", run))
+        return found
+
+    def replay(self) -> None:
+        self.plan.replay()
+
+    def _batch(self, backend: Backend) -> tuple[Tensor, Tensor]:
+        inputs = (self.images, self.labels, self.indices, self.rng)
+        return augment(backend, *inputs, Augmentation())
+
+    def _program(self, recorder: Backend) -> list[Buffer]:
+        x, y = self._batch(recorder)
+        logits = self.model(x, Context(training=True, rng=self.rng, dropout=RECIPE.dropout))
+        gradients = backward(SoftmaxCrossEntropy(self.statistics)(logits, y))
+        self.optimizer.update(recorder, gradients)
         return []
 
-    plan = record(backend, program)
-
-    def step() -> None:
-        optimizer.start_step(RECIPE.learning_rate)
-        plan.replay()
-        backend.to_host(statistics_buffer)  # waits for the step
-
-    return Contestant(f"fercore {backend.name}", step)
+    def _run(self, replay: Callable[[], None], steps: int) -> None:
+        for _ in range(steps):
+            self.optimizer.start_step(RECIPE.learning_rate)
+            replay()
+        self.backend.to_host(self.statistics)  # waits for the steps
 
 
-def measure(contestants: list[Contestant], batch: int, seconds: float) -> dict[str, float]:
-    """Median images per second of each, in turns of one step, after two steps of warm-up."""
+def _opponents(
+    arguments: argparse.Namespace,
+    ours: FercoreStep,
+    images: np.ndarray,
+    labels: np.ndarray,
+    steps: int,
+) -> dict[str, Callable[[], Callable[[], None]]]:
+    """PyTorch's configurations by name, built when they are called, and checked."""
+    from bench import torch_step
+
+    device = "cuda" if arguments.device == "cuda" else "cpu"
+    state, loss = ours.model.state(), ours.loss()
+
+    def build(configuration: torch_step.Configuration) -> Callable[[], None]:
+        torch_step.free_memory()
+        step = torch_step.TorchStep(
+            configuration, arguments.model, state, images, labels, RECIPE, device
+        )
+        check_losses(loss, step.loss(), arguments.precision, configuration.precision)
+        return partial(step.run, steps)
+
+    configurations = torch_step.GPU if device == "cuda" else torch_step.CPU
+    return {one.name: partial(build, one) for one in configurations}
+
+
+def check_losses(ours: float, theirs: float, *precisions: str) -> None:
+    """AssertionError unless both sides compute the same thing."""
+    gate = max(LOSS_GATES[precision] for precision in precisions)
+    difference = abs(ours - theirs) / abs(theirs)
+    if not difference <= gate:
+        raise AssertionError(f"losses differ: ours {ours:.6f}, PyTorch's {theirs:.6f}")
+
+
+def measure(contestants: list[Contestant], images: int, seconds: float) -> dict[str, float]:
+    """Median images per second of each, in turns of one run, after two runs of warm-up."""
     times: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     for contestant in contestants:
         contestant.run()
@@ -118,20 +219,23 @@ def measure(contestants: list[Contestant], batch: int, seconds: float) -> dict[s
             start = time.perf_counter()
             contestant.run()
             times[contestant.name].append(time.perf_counter() - start)
-    return {name: batch / statistics.median(values) for name, values in times.items()}
+    return {name: images / statistics.median(values) for name, values in times.items()}
 
 
-def summarise(rates: dict[str, float], arguments: argparse.Namespace) -> dict[str, Any]:
-    own_rate, *_ = rates.values()
-    others = list(rates.items())[1:]
+def summarise(rates: dict[str, float], ours: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The first ``ours`` rates are ours; the ratio is that of both sides' best."""
+    items = list(rates.items())
+    own, own_rate = max(items[:ours], key=lambda item: item[1])
     result: dict[str, Any] = {
         "benchmark": "step",
         "device": arguments.device,
         "model": arguments.model,
         "batch": arguments.batch,
+        "precision": arguments.precision,
+        "configuration": own,
         "images_per_s": round(own_rate, 1),
     }
-    if others:
+    if others := items[ours:]:
         best, best_rate = max(others, key=lambda item: item[1])
         result |= {
             "opponent": best,

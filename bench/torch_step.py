@@ -1,30 +1,132 @@
-"""The same training step in PyTorch, fp32 on a CPU, in both memory formats."""
+"""The same training step in PyTorch, in each of its configurations on one kind of device."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from fercore.config import Recipe
+from bench.recipe import Recipe
+from bench.torch_kernels import set_precision
 from fercore.models import ARCHITECTURES
 
 
-def torch_steps(
-    model_name: str, images: np.ndarray, labels: np.ndarray, recipe: Recipe
-) -> dict[str, Callable[[], None]]:
-    """PyTorch's step with contiguous and with channels-last tensors, on every core, by name."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    return {
-        f"torch fp32 {name}": _step(model_name, images, labels, recipe, memory_format)
-        for name, memory_format in (
-            ("contiguous", torch.contiguous_format),
-            ("channels_last", torch.channels_last),
+@dataclass(frozen=True)
+class Configuration:
+    """One way to run PyTorch."""
+
+    precision: str = "fp32"
+    memory: str = "channels_last"
+    compiled: bool = False
+    graphed: bool = False
+
+    @property
+    def name(self) -> str:
+        words = ("torch", self.precision, self.memory)
+        return " ".join([*words, *["compile"] * self.compiled, *["graph"] * self.graphed])
+
+
+CPU = [Configuration(memory="contiguous"), Configuration()]
+GPU = [
+    Configuration(precision, compiled=compiled, graphed=graphed)
+    for graphed, compiled in ((True, False), (True, True), (False, True), (False, False))
+    for precision in ("bf16", "tf32", "fp32")
+]
+"""Fast ones that are soon built come first, for when time runs out."""
+
+
+class TorchStep:
+    """One recorded configuration, from our initial weights, with its data on the device."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        model_name: str,
+        state: Mapping[str, np.ndarray],
+        images: np.ndarray,
+        labels: np.ndarray,
+        recipe: Recipe,
+        device: str,
+    ) -> None:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        self.configuration, self.device = configuration, device
+        self.format = getattr(
+            torch, configuration.memory.replace("contiguous", "contiguous_format")
         )
-    }
+        model = build(model_name, dropout=recipe.dropout)
+        copy_weights(state, model)
+        self.model = model.to(device, memory_format=self.format)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=device == "cuda",
+        )
+        self.images = torch.from_numpy(images).to(device)
+        self.labels = torch.from_numpy(labels).long().to(device)
+        self.indices = torch.arange(len(images), device=device)
+        self._loss = self._loss_of_batch
+        if configuration.compiled:
+            self._loss = torch.compile(self._loss_of_batch)
+        self._run: Callable[[], None] | None = None
+
+    def loss(self) -> float:
+        """Of the batch at the initial weights, without dropout."""
+        set_precision(self.configuration.precision)
+        self.model.eval()
+        with torch.no_grad():
+            loss = self._loss_of_batch().item()
+        self.model.train()
+        return loss
+
+    def run(self, steps: int) -> None:
+        """So many steps; returns when they are done."""
+        set_precision(self.configuration.precision)
+        if self._run is None:
+            self._run = self._graph() if self.configuration.graphed else self._step
+        for _ in range(steps):
+            self._run()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def _loss_of_batch(self) -> torch.Tensor:
+        x = ((self.images[self.indices].float() / 255 - 0.5) / 0.25).unsqueeze(1)
+        narrow = self.configuration.precision == "bf16"
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=narrow):
+            logits = self.model(x.contiguous(memory_format=self.format))
+            return nn.functional.cross_entropy(logits, self.labels[self.indices])
+
+    def _step(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self._loss().backward()
+        self.optimizer.step()
+
+    def _graph(self) -> Callable[[], None]:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(4):  # compiles, chooses algorithms and makes the optimizer's state
+                self._step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step()
+        return graph.replay
+
+
+def free_memory() -> None:
+    """Give back what configurations that are gone have held."""
+    torch._dynamo.reset()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+# -- the network ----------------------------------------------------------------------------------
 
 
 def build(model_name: str, classes: int = 7, dropout: float = 0.5) -> nn.Sequential:
@@ -59,31 +161,20 @@ def build(model_name: str, classes: int = 7, dropout: float = 0.5) -> nn.Sequent
     return nn.Sequential(*layers, nn.Linear(features, classes))
 
 
-def _step(
-    model_name: str,
-    images: np.ndarray,
-    labels: np.ndarray,
-    recipe: Recipe,
-    memory_format: torch.memory_format,
-) -> Callable[[], None]:
-    model = build(model_name, dropout=recipe.dropout).to(memory_format=memory_format)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
-    loss_function = nn.CrossEntropyLoss()
-    stored = torch.from_numpy(images)
-    targets = torch.from_numpy(labels).long()
-    indices = torch.arange(len(images))
-
-    def step() -> None:
-        x = ((stored[indices].float() / 255 - 0.5) / 0.25).unsqueeze(1)
-        loss = loss_function(model(x.contiguous(memory_format=memory_format)), targets[indices])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        loss.item()
-
-    return step
+def copy_weights(state: dict[str, np.ndarray], model: nn.Sequential) -> None:
+    """Our initial weights in PyTorch's order: NHWC kernels and ``fc1`` columns permuted to NCHW."""
+    weights = [array for name, array in state.items() if name.endswith("weight")]
+    layers = [layer for layer in model if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d)]
+    channels = 1
+    with torch.no_grad():
+        for layer, weight in zip(layers, weights, strict=True):
+            value = torch.from_numpy(np.ascontiguousarray(weight))
+            if value.ndim == 4:
+                value = value.permute(0, 3, 1, 2)
+                channels = len(value)
+            elif value.ndim == 2 and channels:
+                value = value.reshape(len(value), -1, channels).permute(0, 2, 1).flatten(1)
+                channels = 0  # only the first fully connected layer sees maps
+            layer.weight.copy_(value)
+            if layer.bias is not None:
+                layer.bias.zero_()

@@ -34,7 +34,7 @@ class CupyRuntime(Runtime):
         self._functions: dict[tuple[Path, str, int], Any] = {}
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
-        with self._device, self._stream:
+        with self.queue():
             return self._cupy.empty(tuple(shape), dtype)
 
     def copy_in(self, buffer: Buffer, array: np.ndarray) -> None:
@@ -45,7 +45,11 @@ class CupyRuntime(Runtime):
         return np.asarray(buffer.get(stream=self._stream))
 
     def from_dlpack(self, array: Any) -> Buffer:
-        with self._device, self._stream:  # the producer makes this stream wait for its own
+        # CuPy makes the stream that is current in the exchange wait for nothing but itself, so an
+        # array of its own is waited for here; other producers make this stream wait for theirs.
+        with self._device:
+            self._stream.wait_event(self._cupy.cuda.get_current_stream().record())
+        with self.queue():
             return self._cupy.from_dlpack(array)
 
     def address(self, buffer: Buffer) -> int:
@@ -55,7 +59,7 @@ class CupyRuntime(Runtime):
         self, kernel: Kernel, grid: Grid, block: Grid, shared_bytes: int, packed: list[Packed]
     ) -> None:
         function = self._function(kernel, shared_bytes)
-        with self._device, self._stream:
+        with self.queue():
             function(grid, block, tuple(one.value for one in packed), shared_mem=shared_bytes)
 
     def _function(self, kernel: Kernel, shared_bytes: int) -> Any:
@@ -72,9 +76,24 @@ class CupyRuntime(Runtime):
         return self._functions[key]
 
     @contextmanager
+    def queue(self) -> Iterator[Any]:
+        with self._device, self._stream:
+            yield self._stream
+
+    @contextmanager
+    def range(self, name: str) -> Iterator[None]:
+        """An NVTX range, which Nsight Systems shows above the kernels."""
+        nvtx = self._cupy.cuda.nvtx
+        nvtx.RangePush(name)
+        try:
+            yield
+        finally:
+            nvtx.RangePop()
+
+    @contextmanager
     def capture(self) -> Iterator[CupyGraph]:
         graph = CupyGraph(self._stream)
-        with self._device, self._stream:
+        with self.queue():
             self._stream.begin_capture()
             try:
                 yield graph

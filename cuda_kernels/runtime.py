@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -84,7 +84,10 @@ class Runtime(ABC):
 
     @abstractmethod
     def from_dlpack(self, array: Any) -> Buffer:
-        """Another framework's array as a buffer, in place. Buffers offer DLPack themselves."""
+        """Another framework's array as a buffer, in place; what is queued comes after its making.
+
+        Buffers offer DLPack themselves, to be read after ``synchronize``.
+        """
 
     @abstractmethod
     def address(self, buffer: Buffer) -> int:
@@ -144,12 +147,25 @@ class Runtime(ABC):
                 f"{kernel.name}: {parameter.name} must be contiguous {parameter.dtype}, and is "
                 f"{value.dtype}{order}"
             )
+        # A GPU's memory has no such flag.
+        if parameter.kind == "output" and not getattr(value.flags, "writeable", True):
+            raise TypeError(f"{kernel.name}: {parameter.name} is written, and is read-only")
         return Packed(parameter, np.uint64(self.address(value)), value.nbytes)
 
     @abstractmethod
     def _launch(
         self, kernel: Kernel, grid: Grid, block: Grid, shared_bytes: int, packed: list[Packed]
     ) -> None: ...
+
+    # -- what others see --------------------------------------------------------------------------
+
+    def queue(self) -> AbstractContextManager[Any]:
+        """Inside, CuPy's own work goes into this runtime's queue, in order with the launches."""
+        return nullcontext()
+
+    def range(self, name: str) -> AbstractContextManager[Any]:
+        """Names what is queued inside, for profilers."""
+        return nullcontext()
 
     # -- time -------------------------------------------------------------------------------------
 

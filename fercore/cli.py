@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
     """Reports a mistake as one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        from fercore.validation import did_you_mean
+        from fercore.errors import did_you_mean
 
         choice = re.search(
             r"(?:argument (\S+): )?invalid choice: '(.*)' \(choose from (.*)\)", message
@@ -283,7 +283,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _unknown(argument: str, command: str, parser: Parser) -> str:
-    from fercore.validation import did_you_mean
+    from fercore.errors import did_you_mean
 
     commands = next(
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)

@@ -19,9 +19,9 @@ from msgspec import Meta
 
 from fercore.data import FORMATS, parse_spec
 from fercore.data.splits import RULES
-from fercore.errors import FercoreError
+from fercore.errors import FercoreError, did_you_mean
 from fercore.freeze import STRATEGIES, Strategy
-from fercore.validation import decode, did_you_mean
+from fercore.validation import decode
 
 Table = Mapping[str, Any]
 

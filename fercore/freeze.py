@@ -1,6 +1,5 @@
-"""Which parameters may move: gradient masks, and the strategies that are made of them.
+"""Which parameters may move under each strategy.
 
-A mask is *frozen*, *trainable*, or an array with one entry an output channel or one an element.
 What a mask holds still stays bit for bit: it has no gradient, no weight decay, no momentum; a
 frozen batch normalisation keeps its statistics; a dropout with nothing trainable below it is off.
 """
@@ -8,57 +7,16 @@ frozen batch normalisation keeps its statistics; a dropout with nothing trainabl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from fercore.errors import FercoreError
-from fercore.validation import did_you_mean
+from fercore.errors import FercoreError, did_you_mean
+from fercore.masks import GradientMask
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fercore.nn import Model
-
-
-@dataclass(frozen=True, eq=False)
-class GradientMask:
-    """What of a parameter may move; ``entries`` (bool or 0/1) is held only by partial masks."""
-
-    kind: Literal["frozen", "trainable", "partial"]
-    entries: np.ndarray | None = None
-
-    @staticmethod
-    def of(entries: Any, shape: tuple[int, ...]) -> GradientMask:
-        """The mask of a parameter of ``shape``.
-
-        Args:
-            entries: True or False for the whole parameter; or an array with one entry an output
-                channel (``[O]``, the first axis) or the parameter's own shape, non-zero where it
-                may move.
-
-        Raises:
-            ValueError: the array fits neither shape.
-        """
-        import numpy as np
-
-        array = np.asarray(entries)
-        if array.shape not in ((), shape[:1], shape):
-            raise ValueError(
-                f"a mask of shape {array.shape} fits a parameter of shape {shape} neither by "
-                f"output channel {shape[:1]} nor by element"
-            )
-        if array.all():
-            return TRAINABLE
-        if not array.any():
-            return FROZEN
-        return GradientMask("partial", np.ascontiguousarray(array != 0, dtype=np.uint8))
-
-
-FROZEN = GradientMask("frozen")
-TRAINABLE = GradientMask("trainable")
 
 
 class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

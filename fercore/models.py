@@ -15,7 +15,7 @@ import numpy as np
 
 from fercore import backends
 from fercore.backends.interface import Backend, Epilogue
-from fercore.errors import FercoreError
+from fercore.errors import FercoreError, did_you_mean
 from fercore.nn import (
     BatchNorm,
     Conv2d,
@@ -27,7 +27,6 @@ from fercore.nn import (
     Model,
     Parameter,
 )
-from fercore.validation import did_you_mean
 
 INPUT_SHAPE = (48, 48, 1)
 

@@ -13,8 +13,8 @@ from fercore import functions
 from fercore.autograd import Tensor
 from fercore.backends.interface import Backend, Buffer, Epilogue
 from fercore.errors import FercoreError
-from fercore.freeze import TRAINABLE, GradientMask
 from fercore.functions.conv2d import conv2d_shape, pool_shape
+from fercore.masks import TRAINABLE, GradientMask
 
 
 class Parameter(Tensor):

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from fercore.errors import FercoreError
+from fercore.errors import FercoreError, did_you_mean
 
 Value = TypeVar("Value", bound=msgspec.Struct)
-
-
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """A hint for a misspelt ``word``: the nearest choice if one is near, else all of them."""
-    choices = list(choices)
-    if not choices:
-        return "there are none here"
-    folded = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(word.lower(), folded, n=1)
-    if near:
-        return f"did you mean {folded[near[0]]!r}?"
-    return f"choose from {', '.join(choices)}"
 
 
 def decode(table: Mapping[str, Any], kind: type[Value], where: str) -> Value:

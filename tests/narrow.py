@@ -13,8 +13,9 @@ from fercore import freeze, models
 from fercore.autograd import Tensor, backward
 from fercore.backends.interface import Augmentation, Backend
 from fercore.config import Recipe
-from fercore.freeze import GradientMask, Strategy
+from fercore.freeze import Strategy
 from fercore.functions import SoftmaxCrossEntropy, augment
+from fercore.masks import GradientMask
 from fercore.models import Architecture, Block
 from fercore.nn import Context, Model
 from fercore.optim import Optimizer

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fercore import freeze
+from fercore import freeze, masks
 from fercore.autograd import BackwardError, Function, Tensor, backward
 from fercore.freeze import Strategy
 from fercore.functions import Conv2d, Flatten, Linear, SoftmaxCrossEntropy
@@ -180,7 +180,7 @@ def test_nothing_is_recorded_below_the_lowest_trainable_layer(reference, random,
 def test_a_network_without_a_trainable_layer_has_no_gradients(reference, random):
     model = narrow("tiny", reference)
     for parameter in model.parameters().values():
-        parameter.mask = freeze.FROZEN
+        parameter.mask = masks.FROZEN
     assert backward(network_loss(model, reference, *some_batch(random, 2))) == {}
 
 

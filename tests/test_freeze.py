@@ -11,7 +11,8 @@ from fercore import freeze
 from fercore.autograd import Tensor
 from fercore.config import Recipe
 from fercore.errors import FercoreError
-from fercore.freeze import FROZEN, STRATEGIES, TRAINABLE, GradientMask, Strategy
+from fercore.freeze import STRATEGIES, Strategy
+from fercore.masks import FROZEN, TRAINABLE, GradientMask
 from fercore.nn import Context
 from tests.narrow import MASKS, PARTIAL, Training, logits_of, narrow
 

@@ -122,7 +122,7 @@ FLOORS = (
     ("cli",),
     ("protocol",),
     ("training",),
-    ("step", "nn", "optim", "freeze"),
+    ("step", "nn", "optim", "freeze", "masks"),
     ("functions",),
     ("autograd",),
     ("backends",),
@@ -171,6 +171,14 @@ OURS = {"fercore", "cuda_kernels", "_fercore_cpu"}
 def test_only_declared_dependencies_are_imported(module):
     foreign = {name.partition(".")[0] for name in GRAPH[module]} - sys.stdlib_module_names
     assert foreign - OURS <= DEPENDENCIES
+
+
+def test_a_training_step_needs_numpy_alone():
+    """So that it can be measured on a machine where nothing else can be installed."""
+    step = {"fercore.models", "fercore.optim", "fercore.step", "fercore.functions"}
+    reached = step.union(*(REACHED[module] for module in step))
+    found = {name.partition(".")[0] for module in reached for name in GRAPH.get(module, ())}
+    assert found & DEPENDENCIES == {"numpy"}
 
 
 def test_only_backends_know_the_compiled_module_and_the_kernels():

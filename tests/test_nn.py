@@ -10,7 +10,7 @@ import pytest
 from fercore import backends, freeze, functions, nn
 from fercore.autograd import Tensor
 from fercore.errors import FercoreError
-from fercore.freeze import FROZEN, TRAINABLE, GradientMask
+from fercore.masks import FROZEN, TRAINABLE, GradientMask
 from fercore.nn import Context, Parameter
 from tests.narrow import logits_of, narrow
 

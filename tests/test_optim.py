@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fercore.config import Recipe
-from fercore.freeze import FROZEN, GradientMask
+from fercore.masks import FROZEN, GradientMask
 from fercore.nn import Parameter
 from fercore.optim import Optimizer, Plateau, learning_rate
 from tests.narrow import MASKS, Training, narrow

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from cuda_kernels.compilers import find
@@ -45,12 +43,3 @@ class CudaBackend(DeviceBackend):
             "gpu": properties["name"].decode(),
             "driver": self._cuda.runtime.driverGetVersion(),
         }
-
-    @contextmanager
-    def scope(self, label: str) -> Iterator[None]:
-        """An NVTX range, which Nsight Systems shows above the kernels."""
-        self._cuda.nvtx.RangePush(label)
-        try:
-            yield
-        finally:
-            self._cuda.nvtx.RangePop()

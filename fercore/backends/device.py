@@ -8,6 +8,7 @@ names the argument.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,14 @@ class DeviceBackend(Backend):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._partials: dict[int, Buffer] = {}  # by size: a captured step keeps using its own
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where its launches go."""
+        return self._runtime
+
+    def scope(self, label: str) -> AbstractContextManager[None]:
+        return self._runtime.range(label)
 
     # -- memory ---------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ def test_contestants_take_turns_and_the_median_counts(monkeypatch):
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     order: list[str] = []
     contestants = [Contestant(name, lambda name=name: order.append(name)) for name in "ab"]
-    rates = measure(contestants, batch=8, seconds=1.0)
+    rates = measure(contestants, images=8, seconds=1.0)
     assert order == list("aabb" + "ab" * 3)  # two steps of warm-up each
     assert rates == {"a": 8.0, "b": 8.0}
 
@@ -53,8 +53,7 @@ def test_pytorch_starts_from_our_weights():
     pytest.importorskip("torch", reason="PyTorch, the opponent, is not installed")
     import torch
 
-    from bench.accuracy import copy_weights
-    from bench.torch_step import build
+    from bench.torch_step import build, copy_weights
     from fercore import backends, models
     from fercore.autograd import Tensor
 

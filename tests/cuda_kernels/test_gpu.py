@@ -44,6 +44,9 @@ class Stream(contextlib.AbstractContextManager):
     def synchronize(self):
         self.log.append("synchronize")
 
+    def wait_event(self, event):
+        self.log.append(f"wait for {event}")
+
     def begin_capture(self):
         self.log.append("begin")
 
@@ -78,6 +81,7 @@ class Cupy:
         self.cuda = SimpleNamespace(
             Device=lambda number: device,
             Stream=Stream,
+            get_current_stream=lambda: SimpleNamespace(record=lambda: "what was queued"),
             runtime=SimpleNamespace(
                 CUDARuntimeError=self.CUDARuntimeError, getDeviceCount=lambda: self.count(devices)
             ),
@@ -90,6 +94,9 @@ class Cupy:
 
     def empty(self, shape, dtype):
         return np.empty(shape, dtype).view(Array)
+
+    def from_dlpack(self, array):
+        return np.from_dlpack(array).view(Array)
 
     def RawModule(self, *, path):  # noqa: N802
         assert Path(path).is_file()
@@ -140,6 +147,13 @@ def test_copies_and_graphs_use_the_stream(cupy, cuda_compiler):
     assert runtime._stream.log == [
         *("set", "synchronize", "begin", "end", "replay", "get", "synchronize")
     ]
+
+
+def test_arrays_of_others_are_waited_for(cupy):
+    """Also CuPy's own, which it takes for made on the stream that is current in the exchange."""
+    runtime, array = CupyRuntime(), np.ones(3, np.float32)
+    assert runtime.address(runtime.from_dlpack(array)) == array.ctypes.data
+    assert runtime._stream.log == ["wait for what was queued"]
 
 
 def test_what_is_missing_is_said(monkeypatch):

@@ -1,11 +1,14 @@
 """What runtimes promise: memory, arguments, order, graphs and time."""
 
+import importlib
+
 import numpy as np
 import pytest
 
 from cuda_kernels import elementwise, specs
 from cuda_kernels.emulated import EmulatedRuntime
-from cuda_kernels.runtime import KernelError
+from cuda_kernels.gpu import CupyRuntime
+from cuda_kernels.runtime import KernelError, UnavailableError
 from tests.backends.harness import normal
 from tests.cuda_kernels.harness import poisoned, to_device
 
@@ -33,12 +36,58 @@ def test_a_copy_out_is_a_copy(runtime):
     assert not runtime.copy_out(buffer).any()
 
 
+class Foreign:
+    """Another framework's array: all that is known of it is DLPack."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
 def test_dlpack_both_ways(runtime, random):
-    buffer = to_device(runtime, normal(random, 3, 2))
-    same = runtime.from_dlpack(buffer)
-    assert runtime.address(same) == runtime.address(buffer)
-    elementwise.fill(runtime, same, 5.0)
-    assert (runtime.copy_out(buffer) == 5.0).all()
+    """Kernels read and write what another framework made, and it reads and writes buffers."""
+    array, value = to_device(runtime, normal(random, 3, 2)), 5.0
+    buffer = runtime.from_dlpack(Foreign(array))
+    assert runtime.address(buffer) == runtime.address(array)
+    elementwise.fill(runtime, buffer, value)
+    np.testing.assert_array_equal(runtime.copy_out(array), value)
+    runtime.synchronize()
+    theirs = importlib.import_module(type(array).__module__).from_dlpack(Foreign(buffer))
+    with runtime.queue():
+        theirs[1, 0] = -1.0
+    np.testing.assert_array_equal(runtime.copy_out(buffer), [[5, 5], [-1, 5], [5, 5]])
+
+
+def test_what_is_made_on_another_stream_is_waited_for(random):
+    """A producer that is busy when it hands its array over."""
+    cupy = pytest.importorskip("cupy", reason="CuPy, whose streams this is about, is missing")
+    try:
+        runtime = CupyRuntime()
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    out = poisoned(runtime, 1 << 24)
+    with cupy.cuda.Stream(non_blocking=True):
+        ones = cupy.ones(1 << 24, np.float32)
+        for _ in range(200):
+            ones *= 1.0
+        ones += 1.0
+        buffer = runtime.from_dlpack(ones)
+    elementwise.fill(runtime, out, 1.0)
+    elementwise.accumulate(runtime, out, buffer)
+    assert (runtime.copy_out(out) == 3.0).all()
+
+
+def test_read_only_memory_is_not_written():
+    runtime = EmulatedRuntime()
+    constant = np.zeros(4, np.float32)
+    constant.flags.writeable = False
+    with pytest.raises(TypeError, match="fill: out is written, and is read-only"):
+        elementwise.fill(runtime, runtime.from_dlpack(constant), 1.0)
 
 
 def test_arguments_that_do_not_fit_are_refused(runtime):
