@@ -18,6 +18,7 @@ _CLASSES = {
     "cpu": "fercore.backends.cpu:CpuBackend",
     "reference": "fercore.backends.reference:ReferenceBackend",
     "emulated": "fercore.backends.emulated:EmulatedBackend",
+    "numba": "fercore.backends.numba:NumbaBackend",
 }
 
 
