@@ -92,11 +92,12 @@ def backward_kernel(
     if with_grad_x:
         # The mean and the variance of a moving channel depend on every x in it.
         moves = with_x and with_moving and moving[c] != 0
+        mean_grad, mean_product = np.float32(grads / rows), np.float32(products / rows)
         for row in range(thread, rows, THREADS):
             gradient = grad[row, c]
             if moves:
                 normalised = (x[row, c] - mean[c]) * inverse_std[c]
-                gradient -= np.float32((grads + normalised * products) / rows)
+                gradient -= mean_grad + normalised * mean_product
             grad_x[row, c] = weight[c] * inverse_std[c] * gradient
 
 

@@ -21,7 +21,7 @@ from cuda_kernels.runtime import Buffer
 
 
 @cuda.jit(device=True)
-def patch_times_kernel(x, weight, n, p, q, o, stride, padding):
+def correlate(x, weight, n, p, q, o, stride, padding):
     """Channel ``o`` of output pixel (p, q), without its bias; each tap is a sum of its own."""
     _, height, width, channels = x.shape
     _, kernel_h, kernel_w, _ = weight.shape
@@ -42,7 +42,7 @@ def forward_kernel(x, weight, bias, with_bias, out, stride, padding, with_relu):
     # A thread owns entries of `out`.
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         n, p, q, o = indices(i, out.shape)
-        value = patch_times_kernel(x, weight, n, p, q, o, stride, padding)
+        value = correlate(x, weight, n, p, q, o, stride, padding)
         if with_bias:
             value += bias[o]
         out[n, p, q, o] = relu(value) if with_relu else value
@@ -56,7 +56,7 @@ def forward_pool_kernel(x, weight, bias, with_bias, out, argmax, with_argmax, st
         largest, place = np.float32(0), 0
         for k in range(4):
             row, column = 2 * p + k // 2, 2 * q + k % 2
-            value = patch_times_kernel(x, weight, n, row, column, o, stride, padding)
+            value = correlate(x, weight, n, row, column, o, stride, padding)
             if with_bias:
                 value += bias[o]
             if k == 0 or is_larger(value, largest):

@@ -66,7 +66,8 @@ class DeviceBackend(Backend):
         return buffer
 
     def to_host(self, buffer: Buffer) -> np.ndarray:
-        return self._runtime.copy_out(buffer)
+        array: np.ndarray = self._runtime.copy_out(buffer)
+        return array
 
     def write(self, buffer: Buffer, array: np.ndarray) -> None:
         if buffer.shape != array.shape:
