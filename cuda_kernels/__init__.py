@@ -12,5 +12,5 @@ opcodes that make it fast. Tests find it there: they hold every version to the g
 thread orders, compile it for every architecture and look at its machine code.
 
 To add an operation: a ``.cu`` and a ``.py`` like those, whose functions take a runtime and buffers,
-and a test file. Nothing else lists them.
+its twin in ``numba_kernels/``, and a test file. Nothing else lists them.
 """

@@ -57,7 +57,8 @@ def compiler():
     try:
         cuda.compile_ptx(lambda: None, (), cc=(8, 0))
     except Exception as error:
-        pytest.skip(f"Numba has no NVVM to compile with ({error})")
+        (reason, *_) = str(error).splitlines()
+        pytest.skip(f"Numba cannot compile here ({reason}); install fercore[test]")
 
     def compile_ptx(kernel, arguments, capability):
         with pytest.MonkeyPatch.context() as patch:  # which kernels ask when they call a function
