@@ -30,19 +30,18 @@ def forward_kernel(
     with_relu,
 ):
     # A block owns a channel; a thread every THREADS-th row of it. Statistics are in float64.
-    shared = cuda.shared.array(THREADS, np.float64)
     c, thread, rows = cuda.blockIdx.x, cuda.threadIdx.x, x.shape[0]
     average, variance = np.float64(running_mean[c]), np.float64(running_variance[c])
     if with_moving and moving[c] != 0:
         total = np.float64(0)
         for row in range(thread, rows, THREADS):
             total += x[row, c]
-        old_average, average = average, block_sum(total, shared) / rows
+        old_average, average = average, block_sum(total) / rows
         total = np.float64(0)
         for row in range(thread, rows, THREADS):
             distance = x[row, c] - average
             total += distance * distance
-        squares = block_sum(total, shared)
+        squares = block_sum(total)
         old_variance, variance = variance, squares / rows
         if thread == 0:
             unbiased = squares / max(rows - 1, 1)
@@ -75,15 +74,14 @@ def backward_kernel(
     with_grad_bias,
 ):
     # A block owns a channel; a thread every THREADS-th row of it. Sums are in float64.
-    shared = cuda.shared.array(THREADS, np.float64)
     c, thread, rows = cuda.blockIdx.x, cuda.threadIdx.x, grad.shape[0]
     grads, products = np.float64(0), np.float64(0)
     for row in range(thread, rows, THREADS):
         grads += grad[row, c]
         if with_x:
             products += grad[row, c] * ((x[row, c] - mean[c]) * inverse_std[c])
-    grads = block_sum(grads, shared)
-    products = block_sum(products, shared)
+    grads = block_sum(grads)
+    products = block_sum(products)
     if thread == 0:
         if with_grad_bias:
             grad_bias[c] = grads

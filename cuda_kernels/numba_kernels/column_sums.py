@@ -13,11 +13,10 @@ from cuda_kernels.runtime import Buffer
 @cuda.jit
 def column_sums_kernel(matrix, sums):
     # A block owns a column; a thread adds up every THREADS-th row of it.
-    shared = cuda.shared.array(THREADS, np.float64)
     column, total = cuda.blockIdx.x, np.float64(0)
     for row in range(cuda.threadIdx.x, matrix.shape[0], THREADS):
         total += matrix[row, column]
-    total = block_sum(total, shared)
+    total = block_sum(total)
     if cuda.threadIdx.x == 0:
         sums[column] = total
 

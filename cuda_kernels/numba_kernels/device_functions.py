@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda
+from numba import cuda, float64
 
 from cuda_kernels.numba_kernels.runtime import THREADS
 
@@ -31,12 +31,12 @@ def indices(i, shape):
 
 
 @cuda.jit(device=True)
-def block_sum(value, shared):
+def block_sum(value):
     """The sum of ``value`` over a block of THREADS, which all of its threads get.
 
-    ``shared`` has an entry a thread. The upper half is added to the lower one until one is left.
+    The upper half is added to the lower one until one is left.
     """
-    thread = cuda.threadIdx.x
+    shared, thread = cuda.shared.array(0, float64), cuda.threadIdx.x
     shared[thread] = value
     cuda.syncthreads()
     half = THREADS // 2

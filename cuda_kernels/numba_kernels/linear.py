@@ -11,14 +11,14 @@ two strides, one from row to row (or column to column) and one from term to term
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda
+from numba import cuda, float32
 
 from cuda_kernels.numba_kernels.column_sums import column_sums
 from cuda_kernels.numba_kernels.device_functions import relu
-from cuda_kernels.numba_kernels.runtime import TILE, NumbaRuntime
+from cuda_kernels.numba_kernels.runtime import ROW_OF_TILE, TILE, NumbaRuntime
 from cuda_kernels.runtime import Buffer
 
-_ROW_OF_TILE = TILE + 1  # so that the threads of a warp read different banks of shared memory
+_ENTRIES = TILE * ROW_OF_TILE
 
 
 @cuda.jit(device=True)
@@ -31,17 +31,17 @@ def load(tile, operand, row0, rows, row_stride, k0, depth, term_stride):
     if row_stride == 1:
         i, k = k, i
     if row0 + i < rows and k0 + k < depth:
-        tile[i, k] = operand[(row0 + i) * row_stride + (k0 + k) * term_stride]
+        tile[i * ROW_OF_TILE + k] = operand[(row0 + i) * row_stride + (k0 + k) * term_stride]
     else:
-        tile[i, k] = np.float32(0)
+        tile[i * ROW_OF_TILE + k] = np.float32(0)
 
 
 @cuda.jit
 def product_kernel(a, a_row, a_term, b, b_column, b_term, bias, with_bias, c, depth, with_relu):
     # A block owns a tile of `c`, and a thread one entry of it. The terms of a tile are added up by
     # themselves first, which rounds less than one long sum.
-    a_tile = cuda.shared.array((TILE, _ROW_OF_TILE), np.float32)
-    b_tile = cuda.shared.array((TILE, _ROW_OF_TILE), np.float32)
+    shared = cuda.shared.array(0, float32)
+    a_tile, b_tile = shared[:_ENTRIES], shared[_ENTRIES : 2 * _ENTRIES]
     i, j = cuda.threadIdx.y, cuda.threadIdx.x
     row0, column0 = cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE
     rows, columns = c.shape
@@ -52,7 +52,7 @@ def product_kernel(a, a_row, a_term, b, b_column, b_term, bias, with_bias, c, de
         cuda.syncthreads()  # the tiles are complete
         of_tile = np.float32(0)
         for k in range(TILE):
-            of_tile += a_tile[i, k] * b_tile[j, k]
+            of_tile += a_tile[i * ROW_OF_TILE + k] * b_tile[j * ROW_OF_TILE + k]
         total += of_tile
         cuda.syncthreads()  # nobody reads them any more
     row, column = row0 + i, column0 + j

@@ -20,6 +20,11 @@ THREADS = 4 if SIMULATED else 256
 """Threads of a block that is a line; a power of two, for sums that halve."""
 TILE = 4 if SIMULATED else 16
 """Rows, columns and terms of a tile in shared memory; its block has a thread an entry."""
+ROW_OF_TILE = TILE + 1
+"""One more than it holds, so that the threads of a warp read different banks of shared memory."""
+SHARED_BYTES = max(8 * THREADS, 2 * 4 * TILE * ROW_OF_TILE)
+"""A float64 a thread, or two tiles; every launch has it. Kernels ask for it as an array of size 0:
+in the simulator, threads that ask for any other size at once may each get an array of their own."""
 MOST_BLOCKS = 2 if SIMULATED else 4096
 """More than any GPU holds at once; the threads stride over the rest."""
 
@@ -62,7 +67,7 @@ class NumbaRuntime:
 
     def launch(self, kernel: Any, grid: tuple[int, ...], block: Any, *arguments: Any) -> None:
         if 0 not in grid:  # CUDA takes an empty grid for an error
-            kernel[grid, block](*arguments)
+            kernel[grid, block, 0, SHARED_BYTES](*arguments)
 
     def launch_over(self, kernel: Any, count: int, *arguments: Any) -> None:
         """Launch a kernel whose threads stride over ``count`` entries."""

@@ -30,7 +30,6 @@ def softmax_cross_entropy_kernel(
     logits, labels, class_weights, weighted, statistics, grad_logits, with_gradient, smoothing
 ):
     # A thread owns every THREADS-th row. All but the inputs and the gradient is in float64.
-    shared = cuda.shared.array(THREADS, np.float64)
     thread, (rows, classes) = cuda.threadIdx.x, logits.shape
     losses, weights = np.float64(0), np.float64(0)
     right, real = np.float64(0), np.float64(0)
@@ -48,10 +47,10 @@ def softmax_cross_entropy_kernel(
         weights += weight
         right += 1.0 if answer == label else 0.0
         real += 1.0
-    losses = block_sum(losses, shared)
-    weights = block_sum(weights, shared)
-    right = block_sum(right, shared)
-    real = block_sum(real, shared)
+    losses = block_sum(losses)
+    weights = block_sum(weights)
+    right = block_sum(right)
+    real = block_sum(real)
     if thread == 0:
         statistics[0] += losses
         statistics[1] += weights

@@ -91,12 +91,11 @@ def adam_kernel(
 @cuda.jit
 def sum_of_squares_kernel(gradient, mask, masked, per_mask, partials):
     # A thread owns entries of the gradient, a block one partial sum.
-    shared = cuda.shared.array(THREADS, np.float64)
     total = np.float64(0)
     for i in range(cuda.grid(1), gradient.size, cuda.gridsize(1)):
         if not is_frozen(i, mask, masked, per_mask):
             total += np.float64(gradient[i]) * np.float64(gradient[i])
-    total = block_sum(total, shared)
+    total = block_sum(total)
     if cuda.threadIdx.x == 0:
         partials[cuda.blockIdx.x] = total
 
@@ -104,11 +103,10 @@ def sum_of_squares_kernel(gradient, mask, masked, per_mask, partials):
 @cuda.jit
 def clip_factor_kernel(partials, count, rates, max_norm):
     # One block; a thread owns every THREADS-th partial sum.
-    shared = cuda.shared.array(THREADS, np.float64)
     total = np.float64(0)
     for i in range(cuda.threadIdx.x, count, THREADS):
         total += partials[i]
-    norm = math.sqrt(block_sum(total, shared))
+    norm = math.sqrt(block_sum(total))
     if cuda.threadIdx.x == 0:
         rates[3] = 1.0 if norm <= max_norm else max_norm / norm
 
