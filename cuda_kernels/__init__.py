@@ -6,6 +6,6 @@
     linear.forward(runtime, x, weight, bias, out)     # CuPy arrays, or from_dlpack of any others
 
 README.md shows how to use them and how to add a version of one. To add an operation: a ``.cu`` and
-a ``.py`` like those that are there, whose functions take a runtime and buffers, and a test file;
-nothing else lists them.
+a ``.py`` like those that are there, whose functions take a runtime and buffers, its twin in
+``numba_kernels/``, and a test file; nothing else lists them.
 """

@@ -29,6 +29,14 @@ def kernel_cache(tmp_path_factory):
         yield
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What a test that passed has to tell, even from a process of its own."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "summary" and report.when == "call":
+                terminalreporter.write_line(value)
+
+
 DTYPES = {"reference": ("float64", "float32")}
 """The dtypes to test a backend in, for the backends that offer a choice."""
 

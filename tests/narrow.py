@@ -20,6 +20,7 @@ from fercore.models import Architecture, Block
 from fercore.nn import Context, Model
 from fercore.optim import Optimizer
 from fercore.step import Plan, record
+from tests.backends.harness import relative_error
 
 ARCHITECTURES = {
     "tiny": Architecture((Block(4, 2), Block(5, 2), Block(6, 3), Block(8, 3)), hidden=(12, 10)),
@@ -133,3 +134,36 @@ class Training:
 
 def logits_of(model: Model, backend: Any, x: np.ndarray, context: Context = Context()) -> Any:
     return backend.to_host(model(Tensor(backend, backend.from_host(x)), context).data)
+
+
+GRADIENT_GATE = 1e-5
+"""Of a whole net's gradients in float32, against float64."""
+
+
+def assert_same_step(mine: Training, definition: Training, size: int = 4) -> None:
+    """One clipped step from the same weights on a float32 backend and on the reference.
+
+    Compares logits, loss, clipping factor, and of each tensor its velocity, which is its gradient.
+    """
+    backend = mine.backend
+    definition.model.load_state(before := mine.model.state())
+    logits, expected = mine.step(size), definition.step(size)
+    assert relative_error(logits, expected) <= GRADIENT_GATE
+    for buffer, wanted in (
+        (mine.statistics, definition.statistics),
+        (mine.optimizer.rates, definition.optimizer.rates),
+    ):
+        assert relative_error(backend.to_host(buffer), wanted) <= GRADIENT_GATE
+    assert definition.optimizer.rates[3] < 1, "the step tries clipping"
+    velocities, wanted = mine.optimizer.state(), definition.optimizer.state()
+    assert velocities.keys() == wanted.keys()
+    for tensor, velocity in velocities.items():
+        error = relative_error(velocity, wanted[tensor])
+        assert error <= GRADIENT_GATE, f"{tensor}: relative error {error:.2g}"
+    after, expected_state = mine.model.state(), definition.model.state()
+    for tensor, array in after.items():
+        if np.array_equal(expected_state[tensor], before[tensor]):
+            assert array.tobytes() == before[tensor].tobytes(), f"{tensor} is frozen, and moved"
+        else:
+            assert relative_error(array, expected_state[tensor]) <= 2e-6, tensor
+            assert array.tobytes() != before[tensor].tobytes(), f"{tensor} did not move"

@@ -15,11 +15,7 @@ from fercore.backends.interface import Augmentation
 from fercore.config import Recipe
 from fercore.errors import FercoreError
 from fercore.models import Architecture, Block
-from tests.backends.harness import relative_error
-from tests.narrow import MASKS, Training, narrow
-
-GRADIENT_GATE = 1e-5
-"""Of a whole net's gradients in float32, against float64."""
+from tests.narrow import MASKS, Training, assert_same_step, narrow
 
 EIGHTH = Architecture(
     (Block(8, 2, kernel=2, padding=0), Block(16, 3, padding=0)), hidden=(256, 128)
@@ -80,31 +76,9 @@ def training(name, strategy, backend):
 @pytest.mark.parametrize("strategy", ["BL", "FC", "FC+CL", "per channel"])
 @pytest.mark.parametrize("name", ["tiny", "svgg5"])
 def test_a_step_is_that_of_the_reference(device, reference, name, strategy):
-    """Logits, loss, clipping factor, and of each tensor its velocity, which is its gradient."""
     strategy = PER_CHANNEL[name] if strategy == "per channel" else strategy
     mine, definition = (training(name, strategy, one) for one in (device, reference))
-    definition.model.load_state(before := mine.model.state())
-    logits, expected = mine.step(), definition.step()
-    assert relative_error(logits, expected) <= GRADIENT_GATE
-    for buffer, wanted in (
-        (mine.statistics, definition.statistics),
-        (mine.optimizer.rates, definition.optimizer.rates),
-    ):
-        assert relative_error(device.to_host(buffer), wanted) <= GRADIENT_GATE
-    assert definition.optimizer.rates[3] < 1, "the step tries clipping"
-    velocities, wanted = mine.optimizer.state(), definition.optimizer.state()
-    assert velocities.keys() == wanted.keys()
-    for tensor, velocity in velocities.items():
-        error = relative_error(velocity, wanted[tensor])
-        assert error <= GRADIENT_GATE, f"{tensor}: relative error {error:.2g}"
-    after, expected_state = mine.model.state(), definition.model.state()
-    for tensor, array in after.items():
-        parameter = mine.model.parameters()[tensor]
-        if parameter.mask.kind == "frozen":
-            assert array.tobytes() == before[tensor].tobytes(), f"{tensor} is frozen, and moved"
-        else:
-            assert relative_error(array, expected_state[tensor]) <= 2e-6, tensor
-            assert array.tobytes() != before[tensor].tobytes(), f"{tensor} did not move"
+    assert_same_step(mine, definition)
 
 
 LAYERS = [

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fercore.errors import FercoreError
+from fercore.errors import FercoreError, did_you_mean
 
 if TYPE_CHECKING:
     from fercore.backends.interface import Backend
@@ -18,6 +18,7 @@ _CLASSES = {
     "cpu": "fercore.backends.cpu:CpuBackend",
     "reference": "fercore.backends.reference:ReferenceBackend",
     "emulated": "fercore.backends.emulated:EmulatedBackend",
+    "numba": "fercore.backends.numba:NumbaBackend",
 }
 
 
@@ -36,8 +37,6 @@ def check_name(name: str) -> None:
     """Raise FercoreError, with the nearest one, if no backend is called ``name``."""
     known = ("auto", *NAMES)
     if name not in known:
-        from fercore.validation import did_you_mean
-
         meant = "cuda" if name.lower() in ("gpu", "nvidia") else name
         raise FercoreError(f"there is no device {name!r}; {did_you_mean(meant, known)}")
 

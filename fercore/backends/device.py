@@ -1,4 +1,5 @@
-"""What the backends ``cuda`` and ``emulated`` share: everything but the runtime.
+"""What the backends ``cuda``, ``emulated`` and ``numba`` share: everything but the runtime, and for
+``numba`` the kernels.
 
 So every launch that is made on a GPU can be made, and checked, without one. Kernels get raw
 pointers: dtypes, layouts and shapes are checked before anything is launched, and a ValueError
@@ -7,26 +8,17 @@ names the argument.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from cuda_kernels import (
-    augment,
-    batch_norm,
-    conv2d,
-    dropout,
-    elementwise,
-    linear,
-    max_pool,
-    softmax_cross_entropy,
-    update,
-)
+from cuda_kernels import elementwise
 from cuda_kernels.build import build
 from cuda_kernels.compilers import BuildError
-from cuda_kernels.runtime import Runtime
 from fercore.backends.device_checks import (
     check_conv2d,
     check_mask,
@@ -38,14 +30,29 @@ from fercore.backends.device_checks import (
 from fercore.backends.interface import Augmentation, Backend, Buffer, Epilogue
 from fercore.errors import FercoreError
 
+OPERATIONS = (
+    "augment",
+    "batch_norm",
+    "conv2d",
+    "dropout",
+    "elementwise",
+    "linear",
+    "max_pool",
+    "softmax_cross_entropy",
+    "update",
+)
+
 
 class DeviceBackend(Backend):
-    """The CUDA kernels on one runtime, in float32."""
+    """The kernels of one package, a module an operation, on one runtime, in float32."""
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Any, package: str = "cuda_kernels") -> None:
         self._runtime = runtime
+        self._kernels = SimpleNamespace(
+            **{name: importlib.import_module(f"{package}.{name}") for name in OPERATIONS}
+        )
         self._partials: dict[int, Buffer] = {}  # by size: a captured step keeps using its own
 
     @property
@@ -68,7 +75,8 @@ class DeviceBackend(Backend):
         return buffer
 
     def to_host(self, buffer: Buffer) -> np.ndarray:
-        return self._runtime.copy_out(buffer)
+        array: np.ndarray = self._runtime.copy_out(buffer)
+        return array
 
     def write(self, buffer: Buffer, array: np.ndarray) -> None:
         if buffer.shape != array.shape:
@@ -83,14 +91,14 @@ class DeviceBackend(Backend):
     def fill(self, buffer: Buffer, value: float) -> None:
         if buffer.dtype.kind == "f":
             writes(buffer.shape, buffer.dtype, buffer=buffer)
-            elementwise.fill(self._runtime, buffer, value)
+            self._kernels.elementwise.fill(self._runtime, buffer, value)
         else:  # never in a step
             self.write(buffer, np.full(buffer.shape, value, buffer.dtype))
 
     def accumulate(self, total: Buffer, term: Buffer) -> None:
         writes(total.shape, total=total)
         reads(total.shape, term=term)
-        elementwise.accumulate(self._runtime, total, term)
+        self._kernels.elementwise.accumulate(self._runtime, total, term)
 
     # -- convolution ----------------------------------------------------------------------------
 
@@ -111,7 +119,7 @@ class DeviceBackend(Backend):
         reads((o,), bias=bias)
         writes(shape, out=out)
         writes(shape, np.uint8, argmax=argmax)
-        conv2d.forward(
+        self._kernels.conv2d.forward(
             self._runtime,
             x,
             weight,
@@ -135,7 +143,9 @@ class DeviceBackend(Backend):
         shape = check_conv2d(grad_x, weight, stride, padding)
         reads(shape, grad=grad)
         writes(grad_x.shape, grad_x=grad_x)
-        conv2d.input_gradient(self._runtime, grad, weight, grad_x, stride=stride, padding=padding)
+        self._kernels.conv2d.input_gradient(
+            self._runtime, grad, weight, grad_x, stride=stride, padding=padding
+        )
 
     def conv2d_weight_gradient(
         self,
@@ -155,7 +165,7 @@ class DeviceBackend(Backend):
             writes(grad_weight.shape, grad_weight=grad_weight)
         reads(shape, grad=grad)
         writes((o,), grad_bias=grad_bias)
-        conv2d.weight_gradient(
+        self._kernels.conv2d.weight_gradient(
             self._runtime, x, grad, grad_weight, grad_bias, stride=stride, padding=padding
         )
 
@@ -177,7 +187,9 @@ class DeviceBackend(Backend):
         reads(shape, grad=grad, out=out)
         reads(shape, np.uint8, argmax=argmax)
         writes(grad_before.shape, grad_before=grad_before)
-        conv2d.epilogue_gradient(self._runtime, grad, out, argmax, grad_before, epilogue=epilogue)
+        self._kernels.conv2d.epilogue_gradient(
+            self._runtime, grad, out, argmax, grad_before, epilogue=epilogue
+        )
 
     # -- fully connected ------------------------------------------------------------------------
 
@@ -197,14 +209,14 @@ class DeviceBackend(Backend):
         reads((o, i), weight=weight)
         reads((o,), bias=bias)
         writes((n, o), out=out)
-        linear.forward(self._runtime, x, weight, bias, out, relu=epilogue == "relu")
+        self._kernels.linear.forward(self._runtime, x, weight, bias, out, relu=epilogue == "relu")
 
     def linear_input_gradient(self, grad: Buffer, weight: Buffer, grad_x: Buffer) -> None:
         (n, o), (_, i) = shape_of(2, grad=grad), shape_of(2, weight=weight)
         reads((n, o), grad=grad)
         reads((o, i), weight=weight)
         writes((n, i), grad_x=grad_x)
-        linear.input_gradient(self._runtime, grad, weight, grad_x)
+        self._kernels.linear.input_gradient(self._runtime, grad, weight, grad_x)
 
     def linear_weight_gradient(
         self,
@@ -222,7 +234,7 @@ class DeviceBackend(Backend):
             reads((n, i), x=x)
             writes((o, i), grad_weight=grad_weight)
         writes((o,), grad_bias=grad_bias)
-        linear.weight_gradient(self._runtime, x, grad, grad_weight, grad_bias)
+        self._kernels.linear.weight_gradient(self._runtime, x, grad, grad_weight, grad_bias)
 
     # -- pooling, dropout, normalisation --------------------------------------------------------
 
@@ -233,7 +245,7 @@ class DeviceBackend(Backend):
         reads(x.shape, x=x)
         writes(shape, out=out)
         writes(shape, np.uint8, argmax=argmax)
-        max_pool.forward(self._runtime, x, out, argmax, window=window, stride=stride)
+        self._kernels.max_pool.forward(self._runtime, x, out, argmax, window=window, stride=stride)
 
     def max_pool_backward(
         self, grad: Buffer, argmax: Buffer, grad_x: Buffer, *, window: int, stride: int
@@ -242,13 +254,15 @@ class DeviceBackend(Backend):
         reads(shape, grad=grad)
         reads(shape, np.uint8, argmax=argmax)
         writes(grad_x.shape, grad_x=grad_x)
-        max_pool.backward(self._runtime, grad, argmax, grad_x, window=window, stride=stride)
+        self._kernels.max_pool.backward(
+            self._runtime, grad, argmax, grad_x, window=window, stride=stride
+        )
 
     def dropout(self, x: Buffer, rng: Buffer, out: Buffer, *, rate: float, layer: int) -> None:
         reads(x.shape, x=x)
         reads((4,), np.uint32, rng=rng)
         writes(x.shape, out=out)
-        dropout.dropout(self._runtime, x, rng, out, rate=rate, layer=layer)
+        self._kernels.dropout.dropout(self._runtime, x, rng, out, rate=rate, layer=layer)
 
     def batch_norm_forward(
         self,
@@ -275,7 +289,7 @@ class DeviceBackend(Backend):
         writes(channels, running_mean=running_mean, running_variance=running_variance)
         writes(x.shape, out=out)
         writes(channels, mean=mean, inverse_std=inverse_std)
-        batch_norm.forward(
+        self._kernels.batch_norm.forward(
             self._runtime,
             x,
             weight,
@@ -311,7 +325,7 @@ class DeviceBackend(Backend):
         reads(channels, np.uint8, moving=moving)
         writes(grad.shape, grad_x=grad_x)
         writes(channels, grad_weight=grad_weight, grad_bias=grad_bias)
-        batch_norm.backward(
+        self._kernels.batch_norm.backward(
             self._runtime,
             x,
             grad,
@@ -347,7 +361,7 @@ class DeviceBackend(Backend):
         reads((4,), np.uint32, rng=rng)
         writes((n, height, width, 1), x=x)
         writes((n,), np.int32, y=y)
-        augment.augment(
+        self._kernels.augment.augment(
             self._runtime,
             images,
             labels,
@@ -380,7 +394,7 @@ class DeviceBackend(Backend):
         reads((classes,), class_weights=class_weights)
         writes((4,), np.float64, statistics=statistics)
         writes((n, classes), grad_logits=grad_logits)
-        softmax_cross_entropy.loss_and_gradient(
+        self._kernels.softmax_cross_entropy.loss_and_gradient(
             self._runtime,
             logits,
             labels,
@@ -402,10 +416,10 @@ class DeviceBackend(Backend):
             reads(gradient.shape, gradient=gradient)
             check_mask(mask, gradient)
         writes((4,), np.float64, rates=rates)
-        count = update.partials(gradients)
+        count = self._kernels.update.partials(gradients)
         if count not in self._partials:
             self._partials[count] = self.empty((count,), np.float64)
-        update.clip(
+        self._kernels.update.clip(
             self._runtime, gradients, masks, self._partials[count], rates, max_norm=max_norm
         )
 
@@ -426,7 +440,7 @@ class DeviceBackend(Backend):
         check_mask(mask, gradient)
         reads((4,), np.float64, rates=rates)
         writes(shape, parameter=parameter, velocity=velocity)
-        update.sgd(
+        self._kernels.update.sgd(
             self._runtime,
             parameter,
             gradient,
@@ -458,7 +472,7 @@ class DeviceBackend(Backend):
         check_mask(mask, gradient)
         reads((4,), np.float64, rates=rates)
         writes(shape, parameter=parameter, first=first, second=second)
-        update.adam(
+        self._kernels.update.adam(
             self._runtime,
             parameter,
             gradient,

@@ -19,7 +19,7 @@ def reads(shape: tuple[int, ...], dtype: Any = np.float32, **buffers: Buffer | N
                 f"{name} must be {np.dtype(dtype)} of shape {shape}, not {buffer.dtype} of shape "
                 f"{buffer.shape}"
             )
-        if not buffer.flags.c_contiguous:
+        if not buffer.flags["C_CONTIGUOUS"]:  # what every kind of array calls it
             raise ValueError(f"{name} must be C-contiguous")
 
 

@@ -18,8 +18,7 @@ from fercore.data.allocation import Units, apportion, cluster, share_out, strati
 from fercore.data.dataset import SPLITS, Dataset
 from fercore.data.parts import Parts, audit
 from fercore.data.tree import natural_key
-from fercore.errors import FercoreError
-from fercore.validation import did_you_mean
+from fercore.errors import FercoreError, did_you_mean
 
 RULES = ("paper", "strict")
 

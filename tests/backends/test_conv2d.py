@@ -81,6 +81,8 @@ SMALL = [
     Case(1, 11, 9, 3, 2, (5, 3), stride=2, padding=2),
     Case(1, 2, 3, 2, 3, padding=2),  # an image smaller than its kernel
     Case(3, 4, 4, 8, 16, padding=1),
+]
+LARGE = [
     Case(2, 13, 12, 16, 33, padding=1),
     Case(5, 6, 6, 33, 40, padding=1),
 ]
@@ -93,11 +95,17 @@ LAYERS = [
     Case(3, 12, 12, 64, 64, padding=1),
     Case(1, 6, 6, 512, 24, padding=1),  # 4608 terms a sum
 ]
-every_small = pytest.mark.parametrize("case", SMALL, ids=str)
-every_case = pytest.mark.parametrize("case", SMALL + LAYERS, ids=str)
-poolable = pytest.mark.parametrize(
-    "case", [case for case in SMALL + LAYERS if min(case.pooled_shape) > 0], ids=str
-)
+
+
+def parametrize(cases):
+    large = LARGE + LAYERS
+    marked = [pytest.param(c, marks=pytest.mark.large) if c in large else c for c in cases]
+    return pytest.mark.parametrize("case", marked, ids=str)
+
+
+every_small = parametrize(SMALL + LARGE)
+every_case = parametrize(SMALL + LARGE + LAYERS)
+poolable = parametrize([c for c in SMALL + LARGE + LAYERS if min(c.pooled_shape) > 0])
 
 
 # -- forward ------------------------------------------------------------------------------------

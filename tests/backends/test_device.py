@@ -5,6 +5,7 @@ CuPy is played by the stand-in of the runtime's own tests, so that this needs no
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -121,6 +122,58 @@ def test_no_compiler(monkeypatch, name, where):
     monkeypatch.setattr(compilers, where, missing)
     with pytest.raises(FercoreError, match=f"backend {name}: no compiler; install one"):
         backends.get(name)
+
+
+# -- numba ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def numba_cuda(monkeypatch):
+    """Numba on a machine with one GPU, as far as Python can see."""
+    cuda = pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
+    if importlib.import_module("numba").config.ENABLE_CUDASIM:
+        pytest.skip("Numba's simulator is on, and needs none of this")
+    gpu = SimpleNamespace(compute_capability=(9, 0), name=b"H200")
+    monkeypatch.setattr(cuda, "get_current_device", lambda: gpu)
+    monkeypatch.setattr(cuda, "compile_ptx", lambda *_, cc: None)
+    return cuda
+
+
+def test_numba_says_what_it_runs_on(numba_cuda):
+    facts = environment.describe(backends.get("numba"))
+    assert (facts["backend"], facts["dtype"], facts["instructions"]) == (
+        "numba",
+        "float32",
+        "sm_90",
+    )
+    assert facts["gpu"] == "H200"
+    assert facts["compiler"].startswith("numba 0.")
+
+
+def test_numba_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba.cuda", None)
+    with pytest.raises(FercoreError, match=r"backend numba: .*missing.*install fercore\[numba\]"):
+        backends.get("numba")
+
+
+def test_numba_without_a_gpu(numba_cuda, monkeypatch):
+    def fail():
+        raise numba_cuda.CudaSupportError("Error at driver init:\n")
+
+    monkeypatch.setattr(numba_cuda, "get_current_device", fail)
+    with pytest.raises(FercoreError, match=r"no GPU; .*smi .*NUMBA_ENABLE_CUDASIM=1") as raised:
+        backends.get("numba")
+    assert "\n" not in str(raised.value)
+
+
+def test_numba_without_its_compiler(numba_cuda, monkeypatch):
+    def fail(*_, cc):
+        raise RuntimeError("libnvvm.so\nnot found")
+
+    monkeypatch.setattr(numba_cuda, "compile_ptx", fail)
+    with pytest.raises(FercoreError, match=r"\(libnvvm.so\); install fercore\[numba\]") as raised:
+        backends.get("numba")
+    assert "\n" not in str(raised.value)
 
 
 # -- auto -----------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ def test_every_part_of_the_state_but_the_epoch_matters(backend):
     assert same_bits(outs[0], drop(backend, x, rng(epoch=8), 0.5))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
 def test_chances(backend, rate):
     """Kept shares over entries, and agreements between steps and layers, within 5 sigma."""

@@ -16,11 +16,11 @@ from tests.gradient_check import check_gradients
 SHAPES = [  # N, I, O
     (1, 1, 1),
     (3, 5, 7),
-    (1, 4608, 33),
-    (16, 512, 7),
-    (17, 31, 129),
-    (300, 13, 5),
-    (64, 256, 64),
+    (9, 14, 6),
+    *(
+        pytest.param(*shape, marks=pytest.mark.large)
+        for shape in ((1, 4608, 33), (16, 512, 7), (17, 31, 129), (300, 13, 5), (64, 256, 64))
+    ),
 ]
 every_shape = pytest.mark.parametrize(("n", "i", "o"), SHAPES)
 both_numbers = pytest.mark.parametrize("numbers", [small_integers, normal])
