@@ -55,9 +55,9 @@ KERNEL(multiply_tf32, 32, Global<const float> a, Global<const float> b, Global<f
 }
 
 struct Matrices {
-    SwizzledTile<32, 8> plain;
-    SwizzledTile<8, 32> narrow;
-    SwizzledTile<8, 64> wide;
+    SwizzledTile<bf16, 32, 8> plain;
+    SwizzledTile<bf16, 8, 32> narrow;
+    SwizzledTile<bf16, 8, 64> wide;
 };
 
 // x [32][8] is four matrices on top of each other; out [4][4][32] is how, register, lane.
