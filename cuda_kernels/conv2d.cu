@@ -109,7 +109,8 @@ DEVICE void product(const A& a, const B& b, const Corner& corner, u32 k0, u32 k1
         of_a.load(tiles.a, k);
         of_b.load(tiles.b, k);
         __syncthreads();  // the tiles are complete
-#pragma unroll
+        // Eight at a time: with the loads of all 16 ahead there are too few registers.
+#pragma unroll 8
         for (u32 t = 0; t < depth_of_tile; ++t) {
             const float4 u = load4(&tiles.a[t][row]), v = load4(&tiles.b[t][column]);
             const float rows[4] = {u.x, u.y, u.z, u.w}, columns[4] = {v.x, v.y, v.z, v.w};

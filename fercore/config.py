@@ -148,7 +148,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         splits: paper, strict, or a folder of manifests <dataset>.csv
         model: svgg10, svgg5 or tiny, each also with -bn
         device: auto, or one that "fercore-train devices" lists
-        precision: fp32
+        precision: of products: fp32; on a GPU also tf32 and bf16x3, on tensor cores
         seed: of splits, first weights, order, dropout and augmentation
         seeds: repetitions, with seed, seed + 1, ...
         out: the run directory
@@ -164,7 +164,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     splits: str = "paper"
     model: str = "svgg10"
     device: str = "auto"
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16x3"] = "fp32"
     seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     seeds: Annotated[int, Meta(ge=1, le=1000)] = 1
     out: str = "fercore-run"
@@ -334,7 +334,7 @@ def _check(study: Study, where: str) -> None:
     for strategy in known.values():
         study.recipe_of(strategy)
     _check_model(study.model, where)
-    _check_device(study.device, where)
+    _check_device(study.device, study.precision, where)
 
 
 def _check_names(names: Sequence[str], kind: str, where: str) -> None:
@@ -370,10 +370,16 @@ def _check_model(name: str, where: str) -> None:
         raise FercoreError(f"{where}: there is no model {name!r}; {did_you_mean(name, NAMES)}")
 
 
-def _check_device(name: str, where: str) -> None:
-    from fercore.backends import NAMES
+def _check_device(name: str, precision: str, where: str) -> None:
+    from fercore.backends import NAMES, check_precision
 
-    if name not in ("auto", *NAMES):
+    if name == "auto":
+        return  # which one it is, and what it can, shows when the study is carried out
+    if name not in NAMES:
         raise FercoreError(
             f"{where}: there is no device {name!r}; {did_you_mean(name, ('auto', *NAMES))}"
         )
+    try:
+        check_precision(name, precision)
+    except FercoreError as error:
+        raise FercoreError(f"{where}: {error}") from None

@@ -73,7 +73,7 @@ def execute(
 def make_backend(study: Study) -> Backend:
     """The backend that a study asks for, in its precision."""
     options = {"dtype": "float32"} if study.device == "reference" else {}
-    return backends.get(study.device, **options)
+    return backends.get(study.device, precision=study.precision, **options)
 
 
 def check_strategies(runs: Sequence[Run], backend: Backend) -> None:

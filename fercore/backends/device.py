@@ -26,6 +26,7 @@ from cuda_kernels import (
 from cuda_kernels.build import build
 from cuda_kernels.compilers import BuildError
 from cuda_kernels.runtime import Runtime
+from cuda_kernels.specs import Precision
 from fercore.backends.device_checks import (
     check_conv2d,
     check_mask,
@@ -37,14 +38,29 @@ from fercore.backends.device_checks import (
 from fercore.backends.interface import Augmentation, Backend, Buffer, Epilogue
 from fercore.errors import FercoreError
 
+TENSOR_CORES = 80
+"""Ampere: the oldest GPUs whose tensor cores multiply tf32 and bf16."""
+
 
 class DeviceBackend(Backend):
-    """The CUDA kernels on one runtime, in float32."""
+    """The CUDA kernels on one runtime, with float32 buffers.
+
+    ``precision`` is that of products, in convolutions and fully connected layers: fp32, tf32 or
+    bf16x3; what tensor cores do not suit is in fp32 all the same.
+    """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, precision: Precision = "fp32") -> None:
+        if precision not in ("fp32", "tf32", "bf16x3"):
+            raise ValueError(f"precision must be fp32, tf32 or bf16x3, not {precision}")
+        if precision != "fp32" and runtime.arch < TENSOR_CORES:
+            raise FercoreError(
+                f"backend {self.name}: {precision} needs the tensor cores of sm_{TENSOR_CORES} or "
+                f"newer, and this GPU is sm_{runtime.arch}; choose precision fp32"
+            )
         self._runtime = runtime
+        self._precision = precision
         self._partials: dict[int, Buffer] = {}  # by size: a captured step keeps using its own
 
     # -- memory ---------------------------------------------------------------------------------
@@ -112,6 +128,7 @@ class DeviceBackend(Backend):
             stride=stride,
             padding=padding,
             epilogue=epilogue,
+            precision=self._precision,
         )
 
     def conv2d_input_gradient(
@@ -126,7 +143,15 @@ class DeviceBackend(Backend):
         shape = check_conv2d(grad_x, weight, stride, padding)
         reads(shape, grad=grad)
         writes(grad_x.shape, grad_x=grad_x)
-        conv2d.input_gradient(self._runtime, grad, weight, grad_x, stride=stride, padding=padding)
+        conv2d.input_gradient(
+            self._runtime,
+            grad,
+            weight,
+            grad_x,
+            stride=stride,
+            padding=padding,
+            precision=self._precision,
+        )
 
     def conv2d_weight_gradient(
         self,
@@ -147,7 +172,14 @@ class DeviceBackend(Backend):
         reads(shape, grad=grad)
         writes((o,), grad_bias=grad_bias)
         conv2d.weight_gradient(
-            self._runtime, x, grad, grad_weight, grad_bias, stride=stride, padding=padding
+            self._runtime,
+            x,
+            grad,
+            grad_weight,
+            grad_bias,
+            stride=stride,
+            padding=padding,
+            precision=self._precision,
         )
 
     def epilogue_gradient(
@@ -188,14 +220,22 @@ class DeviceBackend(Backend):
         reads((o, i), weight=weight)
         reads((o,), bias=bias)
         writes((n, o), out=out)
-        linear.forward(self._runtime, x, weight, bias, out, relu=epilogue == "relu")
+        linear.forward(
+            self._runtime,
+            x,
+            weight,
+            bias,
+            out,
+            relu=epilogue == "relu",
+            precision=self._precision,
+        )
 
     def linear_input_gradient(self, grad: Buffer, weight: Buffer, grad_x: Buffer) -> None:
         (n, o), (_, i) = shape_of(2, grad=grad), shape_of(2, weight=weight)
         reads((n, o), grad=grad)
         reads((o, i), weight=weight)
         writes((n, i), grad_x=grad_x)
-        linear.input_gradient(self._runtime, grad, weight, grad_x)
+        linear.input_gradient(self._runtime, grad, weight, grad_x, precision=self._precision)
 
     def linear_weight_gradient(
         self,
@@ -213,7 +253,9 @@ class DeviceBackend(Backend):
             reads((n, i), x=x)
             writes((o, i), grad_weight=grad_weight)
         writes((o,), grad_bias=grad_bias)
-        linear.weight_gradient(self._runtime, x, grad, grad_weight, grad_bias)
+        linear.weight_gradient(
+            self._runtime, x, grad, grad_weight, grad_bias, precision=self._precision
+        )
 
     # -- pooling, dropout, normalisation --------------------------------------------------------
 

@@ -33,6 +33,21 @@ def test_options_reach_the_backend():
     assert backends.get("reference", dtype="float32").dtype == "float32"
 
 
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_a_processor_refuses_the_precisions_of_tensor_cores(name):
+    for precision in ("tf32", "bf16x3"):
+        message = f"backend {name} computes in fp32, not in {precision}; choose precision fp32"
+        with pytest.raises(FercoreError, match=message):
+            backends.get(name, precision=precision)
+    backends.check_precision(name, "fp32")
+
+
+def test_auto_without_a_gpu_refuses_the_precisions_of_tensor_cores(no_compiled_module):
+    message = r"device auto: tf32 is for GPUs, and backend cuda: CuPy is missing"
+    with pytest.raises(FercoreError, match=message):
+        backends.get("auto", precision="tf32")
+
+
 def test_unknown_name_lists_the_choices():
     with pytest.raises(FercoreError, match=r"'gpu'.*auto, cuda, cpu, reference, emulated"):
         backends.get("gpu")

@@ -95,6 +95,25 @@ KERNEL(places, 32, Global<u32> narrow, Global<u32> wide) {
     }
 }
 
+struct Floats {
+    SwizzledTile<float, 4, 32, 2> tile;
+};
+
+// The bank in which a lane's float lies, when a warp reads 8 neighbours of each of four rows.
+KERNEL(banks_of_floats, 32, Global<u32> banks) {
+    SHARED(Floats, shared);
+    const u32 lane = threadIdx.x;
+    for (u32 chunk = 0; chunk < 8; ++chunk) {
+        float* to = shared.tile.chunk(lane % 4, chunk);
+        if (lane < 4) store4(to, {0.0F, 1.0F, 2.0F, 3.0F});
+        const u32 of_first = static_cast<u32>(to - shared.tile.chunk(0, 0));
+        __syncthreads();
+        const float number = shared.tile.entry(lane % 4, 4 * chunk + lane / 4 % 4);
+        if (lane / 16 == chunk) banks[lane] = of_first + static_cast<u32>(number);
+        __syncthreads();
+    }
+}
+
 struct Chunks {
     Array<float, 32, 4> four_bytes, eight_bytes, sixteen_bytes;
 };
