@@ -12,14 +12,16 @@ from cuda_kernels.compilers import INCLUDE
 from cuda_kernels.emulated import ORDERS, EmulatedRuntime
 from cuda_kernels.specs import Kernel
 
+ANY = r"\w+"
+
 
 def plant(
-    folder: Path, source: Path, text: str, mistake: str, file: str = "", only: str = r"\w+"
+    folder: Path, source: Path, text: str, mistake: str, file: str = "", only: str = ANY
 ) -> Path:
     """A copy of ``source`` in ``folder``, beside all headers, with ``mistake`` for ``text``.
 
-    ``file`` is the name of the header that gets it; without it, the source does. Kernels other than
-    ``only`` are left out, so that there is less to compile.
+    ``file`` is the name of the header that gets it; without it, the source does. Kernels that do
+    not match ``only`` are left out, so that there is less to compile.
     """
     for original in (source, *INCLUDE.glob("*.cuh")):
         content = original.read_text()
@@ -32,10 +34,10 @@ def plant(
 
 
 def with_mistake(
-    folder: Path, source: Path, text: str, mistake: str, file: str = ""
+    folder: Path, source: Path, text: str, mistake: str, file: str = "", only: str = ANY
 ) -> Iterator[EmulatedRuntime]:
-    """For each order of threads, a runtime that takes every kernel from the planted copy."""
-    copy = plant(folder, source, text, mistake, file)
+    """For each order of threads, a runtime that takes kernels of the source from a planted copy."""
+    copy = plant(folder, source, text, mistake, file, only)
     for order in ORDERS:
         yield _FromCopy(order, copy)
 
@@ -46,4 +48,6 @@ class _FromCopy(EmulatedRuntime):
         self._copy = copy
 
     def launch(self, kernel: Kernel, *rest: Any) -> None:
-        super().launch(dataclasses.replace(kernel, source=self._copy), *rest)
+        if kernel.source.name == self._copy.name:
+            kernel = dataclasses.replace(kernel, source=self._copy)
+        super().launch(kernel, *rest)

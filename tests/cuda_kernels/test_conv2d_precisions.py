@@ -1,17 +1,20 @@
 """Convolutions in bf16, tf32 and bf16x3, of both versions, against loops in float64."""
 
 import functools
+import re
 
 import numpy as np
 import pytest
 
 from cuda_kernels import conv2d
 from cuda_kernels.emulated import ORDERS, EmulatedRuntime
+from cuda_kernels.runtime import KernelError
 from cuda_kernels.specs import UnsuitableError
 from tests.backends import oracle
 from tests.backends.harness import normal, relu, small_integers
 from tests.backends.test_conv2d import Case
 from tests.cuda_kernels.harness import poisoned, to_device
+from tests.cuda_kernels.planting import with_mistake
 from tests.cuda_kernels.precisions import Numbers
 
 ANY_SHAPE = [
@@ -258,3 +261,87 @@ def test_no_images_have_no_gradient(emulated):
         *(emulated, x, grad, weight, None), stride=1, padding=1, precision="tf32"
     )
     assert not weight.any()
+
+
+# -- planted mistakes -----------------------------------------------------------------------------
+
+BUGS = {  # text of conv2d_mma.cu or of a header, the mistake, and what is seen
+    "digits carry once": (
+        "while (third >= thirds)",
+        "if (third >= thirds)",
+        "",
+        "map|x.* is outside",
+    ),
+    "digits never start again": (
+        "second = 0;\n                ++first",
+        "++first",
+        "",
+        "map|outside",
+    ),
+    "pixels of no image": ("n < s.n ? patch(", "true ? patch(", "", "x.* is outside"),
+    "windows misread": ("return row / 8 % 4;", "return row % 4;", "tile_epilogue.cuh", "pooled"),
+    "slices overlap": ("min(k0 + slice, s.pixels())", "s.pixels()", "", "grad_weight"),
+    "a column's neighbour": (
+        *("chunks(side, matrix)) + lane % 4,", "chunks(side, matrix)) + lane / 4 % 4,"),
+        *("fragments.cuh", "'grad_x', 'grad_weight'"),
+    ),
+    "gradients overwritten": (
+        "accumulate ? out[at] +",
+        "false ? out[at] +",
+        "tile_epilogue.cuh",
+        "sum",
+    ),
+    "bias of a neighbour": ("? bias[column]", "? bias[column ^ 1]", "tile_epilogue.cuh", "'map'"),
+}
+
+
+def what_is_wrong(runtime, precision="tf32"):
+    """A kernel's message, or the names of wrong results."""
+    case, wrong = WHOLE_CHUNKS[-1], []
+    layer = Layer(runtime, precision, 2, case, normal)
+    mapped, pooled = layer.output(*case.out_shape), layer.output(*case.pooled_shape)
+    grad_x, grad_weight = layer.output(*layer.x.shape), poisoned(runtime, *layer.weight.shape)
+    one = Layer(runtime, precision, 2, WHOLE_CHUNKS[1], normal)  # of one slice
+    before = normal(one.random, *one.weight.shape)
+    total = to_device(runtime, before)
+    expected = layer.map(layer.bias)
+    try:
+        layer.forward(mapped, bias=layer.bias, epilogue="none")
+        layer.forward(pooled, bias=layer.bias, epilogue="relu_pool")
+        conv2d.input_gradient(runtime, layer.grad, layer.weight, grad_x, **layer.options)
+        conv2d.weight_gradient(*(runtime, layer.x, layer.grad, grad_weight, None), **layer.options)
+        conv2d.weight_gradient(
+            *(runtime, one.x, one.grad, total, None), accumulate=True, **one.options
+        )
+    except KernelError as error:
+        return str(error)
+    for name, buffer, wanted in (
+        ("map", mapped, expected),
+        ("pooled", pooled, oracle.max_pool(relu(expected), 2, 2)[0]),
+        ("grad_x", grad_x, layer.gradients[0]),
+        ("grad_weight", grad_weight, layer.gradients[1]),
+        ("sum", total, one.gradients[1] + before),
+    ):
+        try:
+            layer.check(buffer, wanted, 1)
+        except AssertionError:
+            wrong.append(name)
+    return str(wrong)
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_mistake_is_seen(tmp_path, name):
+    text, mistake, file, seen = BUGS[name]
+    for runtime in with_mistake(tmp_path, conv2d.MMA, text, mistake, file, only=r"\w+_tf32_mma"):
+        assert re.search(seen, what_is_wrong(runtime))
+
+
+def test_forgotten_rests_are_seen(tmp_path):
+    change = "for (u32 i = 0; i < 3; ++i)", "for (u32 i = 2; i < 3; ++i)", "fragments.cuh"
+    for runtime in with_mistake(tmp_path, conv2d.MMA, *change, only=r"\w+_bf16x3_mma"):
+        assert what_is_wrong(runtime, "bf16x3").count(",") == 4, "all five are wrong"
+
+
+@pytest.mark.parametrize("precision", TENSOR_CORES)
+def test_without_a_mistake_nothing_is_seen(emulated, precision):
+    assert what_is_wrong(emulated, precision) == "[]"
