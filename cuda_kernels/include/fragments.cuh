@@ -82,6 +82,18 @@ struct Fragment {
     u32 of[Parts][4];
 };
 
+struct MmaBf16 {
+    DEVICE void operator()(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) const {
+        mma_m16n8k16_bf16(d, a, b);
+    }
+};
+
+struct MmaTf32 {
+    DEVICE void operator()(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) const {
+        mma_m16n8k8_tf32(d, a, b);
+    }
+};
+
 // sum [16][64] += the parts `of_a` of 16 rows times the parts `of_b` of 64 columns.
 template <u32 Parts, class Mma>
 DEVICE void multiply_parts(float (&sum)[8][4], const Fragment<Parts>& a, u32 of_a,
@@ -106,9 +118,7 @@ struct Bf16 {
         tile.load(side, rows.of[0], row, chunk);
     }
     static DEVICE void multiply(float (&sum)[8][4], const Rows& a, const Rows (&b)[4]) {
-        multiply_parts(sum, a, 0, b, 0, [](float (&d)[4], const u32(&a)[4], const u32(&b)[2]) {
-            mma_m16n8k16_bf16(d, a, b);
-        });
+        multiply_parts(sum, a, 0, b, 0, MmaBf16());
     }
 };
 
@@ -124,9 +134,7 @@ struct Tf32 {
         for (u32& entry : rows.of[0]) entry = to_tf32(__uint_as_float(entry));
     }
     static DEVICE void multiply(float (&sum)[8][4], const Rows& a, const Rows (&b)[4]) {
-        multiply_parts(sum, a, 0, b, 0, [](float (&d)[4], const u32(&a)[4], const u32(&b)[2]) {
-            mma_m16n8k8_tf32(d, a, b);
-        });
+        multiply_parts(sum, a, 0, b, 0, MmaTf32());
     }
 };
 
@@ -146,8 +154,8 @@ struct Bf16x3 {
 #pragma unroll
             for (u32 i = 0; i < 2; ++i) {  // of the rows, too, a half
                 const float x = __uint_as_float(of[2 * i]), y = __uint_as_float(of[2 * i + 1]);
-                const u32 pair = pack_bf16(x, y),
-                          matrix = side == Side::a ? i + 2 * half : 2 * i + half;
+                const u32 pair = pack_bf16(x, y);
+                const u32 matrix = side == Side::a ? i + 2 * half : 2 * i + half;
                 rows.of[0][matrix] = pair;
                 rows.of[1][matrix] = pack_bf16(x - first_of(pair), y - second_of(pair));
             }
@@ -156,10 +164,7 @@ struct Bf16x3 {
     static DEVICE void multiply(float (&sum)[8][4], const Rows& a, const Rows (&b)[4]) {
 #pragma unroll
         for (u32 i = 0; i < 3; ++i) {  // rest * whole, whole * rest, whole * whole
-            multiply_parts(sum, a, i == 0, b, i == 1,
-                           [](float (&d)[4], const u32(&a)[4], const u32(&b)[2]) {
-                               mma_m16n8k16_bf16(d, a, b);
-                           });
+            multiply_parts(sum, a, i == 0, b, i == 1, MmaBf16());
         }
     }
 };

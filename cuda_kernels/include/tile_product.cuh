@@ -3,16 +3,15 @@
 //   c [rows][columns] = sum over k of a(row, k) b(column, k)
 //
 //   block    128x128 of c by 4 warps, 64 bytes of terms (32 bf16 or 16 floats) at a time; three
-//   such
-//            stages of a and b in shared memory (48 KB), so that two are on their way while one is
+//            such stages of a and b in shared memory (48 KB): two are on their way while one is
 //            used
 //   warp     64x64 of c: 4x8 products of 16x8, 128 sums in the registers of each thread
 //   copies   16 bytes by cp.async straight to shared memory, swizzled against bank conflicts, zeros
 //            where an operand has nothing
 //
-// A stage costs a warp 16 ldmatrix for 64 mma of bf16; in tf32, half the products an mma and a
-// conversion for each four; in bf16x3, 96 mma for half as many terms. mma.sync reaches about 63 %
-// of a Hopper's peak; the rest needs wgmma.
+// A stage is, to a warp, 16 ldmatrix for 64 mma in bf16; the same in tf32, for half as many terms
+// (where floats lie along rows, four loads stand for each ldmatrix); in bf16x3 96 mma for those.
+// mma.sync reaches about 63 % of a Hopper's peak; the rest needs wgmma.
 #pragma once
 
 #include "async_copy.cuh"
@@ -147,8 +146,7 @@ struct Corner {
     static DEVICE u32 warp_column() { return threadIdx.x / 32 % 2 * warp_edge; }
 };
 
-// This thread's sums: of each 16x8 product, four across and eight along, four entries (see
-// mma.cuh).
+// This thread's sums: four entries (see mma.cuh) of 4x8 products.
 using Sums = float[4][8][4];
 
 // Adds the terms from k0 to before k1 to `sum`. Terms of the last stage beyond k1 have to be
