@@ -1,4 +1,4 @@
-// Convolutions in fp32 on CUDA cores, version 1: for any shape, kernel, stride and padding.
+// Convolutions on CUDA cores, version 1: for any shape, kernel, stride and padding.
 //
 //   forward          out [N][P][Q][O]           = x [N][H][W][C] * weight [O][KH][KW][C] + bias
 //   input gradient   grad_x [N][H][W][C]        from grad [N][P][Q][O] and weight
@@ -19,8 +19,12 @@
 //
 // A block of 16x16 threads computes 64x64 of c, 16 terms at a time through two tiles in shared
 // memory; a thread owns 4x4 of them in registers: 16 multiplications for two 128-bit loads.
+//
+// T is the type of x, weight, the map and their gradients in memory, float or bf16; sums, the bias
+// and the gradients of parameters are float.
 
-#include "epilogue.cuh"
+#include "convert.cuh"
+#include "convolution.cuh"
 #include "grid.cuh"
 #include "shared.cuh"
 #include "vector.cuh"
@@ -34,74 +38,21 @@ struct alignas(16) Tiles {
     Tile a, b;
 };
 
-// -- operands -------------------------------------------------------------------------------------
-
-// A convolution's sizes, as they are named above.
-struct Sizes {
-    u32 n, h, w, c, o, kh, kw, p, q, stride, padding;
-
-    DEVICE u32 pixels() const { return n * p * q; }
-    DEVICE u32 taps() const { return kh * kw * c; }
-};
-
-// What a row or a term adds to an entry's offset in memory, and to its place in the image.
-struct Place {
-    i64 offset;
-    i32 y, x;
-};
-// Outside of any image, whatever is added.
-DEVICE Place nowhere() { return {0, -(1 << 30), 0}; }
-
-// Entry (row, k) of an operand lies where the places of the row and of the term add up to; it is 0
-// outside of the image, which is the padding. A matrix is an image of one pixel.
-template <class RowPlace, class TermPlace>
+// An operand (see place.cuh) by the places of its rows and of its terms.
+template <class T, class RowPlace, class TermPlace>
 struct Operand {
-    Global<const float> data;
-    u32 height, width;
+    Global<const T> data;
+    Image image;
     RowPlace row;    // place of the i-th row
     TermPlace term;  // and of the k-th term
 
     DEVICE float at(const Place& a, const Place& b) const {
-        const bool inside =
-            static_cast<u32>(a.y + b.y) < height && static_cast<u32>(a.x + b.x) < width;
-        return inside ? data[a.offset + b.offset] : 0.0F;
+        const Place at = a + b;
+        return image.contains(at) ? to_float(data[at.offset]) : 0.0F;
     }
 };
-template <class RowPlace, class TermPlace>
-Operand(Global<const float>, u32, u32, RowPlace, TermPlace) -> Operand<RowPlace, TermPlace>;
-
-// The i-th of `count` rows or terms of a matrix, `step` entries apart.
-DEVICE Place line(u32 i, u32 count, u32 step) {
-    return i < count ? Place{static_cast<i64>(i) * step, 0, 0} : nowhere();
-}
-
-// Where the patch of x begins from which pixel (p, q) of image n is computed.
-DEVICE Place patch(const Sizes& s, u32 n, u32 p, u32 q) {
-    const i32 y = static_cast<i32>(p * s.stride) - static_cast<i32>(s.padding);
-    const i32 x = static_cast<i32>(q * s.stride) - static_cast<i32>(s.padding);
-    return {((static_cast<i64>(n) * s.h + y) * s.w + x) * s.c, y, x};
-}
-
-DEVICE Place patch_of_pixel(const Sizes& s, u32 i) {
-    if (i >= s.pixels()) return nowhere();
-    return patch(s, i / s.q / s.p, i / s.q % s.p, i % s.q);
-}
-
-// The same with the four pixels of each 2x2 window next to each other; those at odd edges are in
-// no window.
-DEVICE Place patch_by_windows(const Sizes& s, u32 i) {
-    const u32 rows = s.p / 2, columns = s.q / 2, window = i / 4;
-    if (window >= s.n * rows * columns) return nowhere();
-    return patch(s, window / columns / rows, window / columns % rows * 2 + i / 2 % 2,
-                 window % columns * 2 + i % 2);
-}
-
-DEVICE Place tap(const Sizes& s, u32 i) {
-    if (i >= s.taps()) return nowhere();
-    const u32 ky = i / s.c / s.kw, kx = i / s.c % s.kw;
-    return {(static_cast<i64>(ky) * s.w + kx) * s.c + i % s.c, static_cast<i32>(ky),
-            static_cast<i32>(kx)};
-}
+template <class T, class RowPlace, class TermPlace>
+Operand(Global<const T>, Image, RowPlace, TermPlace) -> Operand<T, RowPlace, TermPlace>;
 
 // -- the product ----------------------------------------------------------------------------------
 
@@ -158,7 +109,8 @@ DEVICE void product(const A& a, const B& b, const Corner& corner, u32 k0, u32 k1
         of_a.load(tiles.a, k);
         of_b.load(tiles.b, k);
         __syncthreads();  // the tiles are complete
-#pragma unroll
+        // Eight at a time: with the loads of all 16 ahead there are too few registers.
+#pragma unroll 8
         for (u32 t = 0; t < depth_of_tile; ++t) {
             const float4 u = load4(&tiles.a[t][row]), v = load4(&tiles.b[t][column]);
             const float rows[4] = {u.x, u.y, u.z, u.w}, columns[4] = {v.x, v.y, v.z, v.w};
@@ -188,140 +140,150 @@ DEVICE void store_all(const Corner& corner, u32 rows, u32 columns, const float (
 
 // -- forward --------------------------------------------------------------------------------------
 
-template <class PatchPlace>
-DEVICE void forward(Global<const float> x, Global<const float> weight, const Sizes& s,
-                    const Corner& corner, float (&sum)[4][4], PatchPlace patch_place) {
-    const Operand patches{x, s.h, s.w, patch_place, [&](u32 k) { return tap(s, k); }};
-    const Operand kernels{weight, 1, 1, [&](u32 i) { return line(i, s.o, s.taps()); },
+template <class T, class PatchPlace>
+DEVICE void convolve(Global<const T> x, Global<const T> weight, const Sizes& s,
+                     const Corner& corner, float (&sum)[4][4], PatchPlace patch_place) {
+    const Operand patches{x, Image{s.h, s.w}, patch_place, [&](u32 k) { return tap_of(s, k); }};
+    const Operand kernels{weight, Image{}, [&](u32 i) { return line(i, s.o, s.taps()); },
                           [&](u32 k) { return line(k, s.taps(), 1); }};
     product<true, true>(patches, kernels, corner, 0, s.taps(), sum);
+}
+
+template <class T>
+DEVICE void forward(Global<const T> x, Global<const T> weight, Global<const float> bias,
+                    Global<T> out, const Sizes& s, u32 with_relu) {
+    const Corner corner(s.o);
+    float sum[4][4] = {};
+    convolve(x, weight, s, corner, sum, [&](u32 i) { return patch_of_pixel(s, i); });
+    store_all(corner, s.pixels(), s.o, sum, [&](u32 pixel, u32 column, float value) {
+        if (bias) value += bias[column];
+        out[static_cast<u64>(pixel) * s.o + column] =
+            from_float<T>(with_relu ? relu(value) : value);
+    });
 }
 
 KERNEL(conv2d_forward, threads, Global<const float> x, Global<const float> weight,
        Global<const float> bias, Global<float> out, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh,
        u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 with_relu) {
-    const Sizes s = {n, h, w, c, o, kh, kw, p, q, stride, padding};
-    const Corner corner(o);
-    float sum[4][4] = {};
-    forward(x, weight, s, corner, sum, [&](u32 i) { return patch_of_pixel(s, i); });
-    store_all(corner, s.pixels(), o, sum, [&](u32 pixel, u32 column, float value) {
-        if (bias) value += bias[column];
-        out[static_cast<u64>(pixel) * o + column] = with_relu ? relu(value) : value;
-    });
+    forward(x, weight, bias, out, {n, h, w, c, o, kh, kw, p, q, stride, padding}, with_relu);
 }
 
-// A NaN is larger than any number.
-DEVICE bool is_larger(float a, float b) { return a > b || (a != a && b == b); }
+KERNEL(conv2d_forward_bf16, threads, Global<const bf16> x, Global<const bf16> weight,
+       Global<const float> bias, Global<bf16> out, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh,
+       u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 with_relu) {
+    forward(x, weight, bias, out, {n, h, w, c, o, kh, kw, p, q, stride, padding}, with_relu);
+}
 
 // ReLU and a 2x2 max-pool: a thread's four rows are one window, so the map before stays in
 // registers. `argmax` is 2 dy + dx of the first largest entry.
-KERNEL(conv2d_forward_pool, threads, Global<const float> x, Global<const float> weight,
-       Global<const float> bias, Global<float> out, Global<u8> argmax, u32 n, u32 h, u32 w, u32 c,
-       u32 o, u32 kh, u32 kw, u32 p, u32 q, u32 stride, u32 padding) {
-    const Sizes s = {n, h, w, c, o, kh, kw, p, q, stride, padding};
-    const Corner corner(o);
+template <class T>
+DEVICE void forward_pool(Global<const T> x, Global<const T> weight, Global<const float> bias,
+                         Global<T> out, Global<u8> argmax, const Sizes& s) {
+    const Corner corner(s.o);
     float sum[4][4] = {};
-    forward(x, weight, s, corner, sum, [&](u32 i) { return patch_by_windows(s, i); });
+    convolve(x, weight, s, corner, sum, [&](u32 i) { return patch_of_window(s, i / 4, i % 4); });
     const u32 window = corner.row / 4;
-    if (window >= n * (p / 2) * (q / 2)) return;
+    if (window >= s.windows()) return;
 #pragma unroll
     for (u32 j = 0; j < 4; ++j) {
         const u32 column = corner.column + j;
-        if (column >= o) return;
-        const float of_channel = bias ? bias[column] : 0.0F;
-        float largest = sum[j][0] + of_channel;
-        u32 place = 0;
-#pragma unroll
-        for (u32 i = 1; i < 4; ++i) {
-            const float value = sum[j][i] + of_channel;
-            if (is_larger(value, largest)) {
-                largest = value;
-                place = i;
-            }
-        }
-        const u64 at = static_cast<u64>(window) * o + column;
-        out[at] = relu(largest);
-        if (argmax) argmax[at] = static_cast<u8>(place);
+        if (column >= s.o) return;
+        const float add = bias ? bias[column] : 0.0F;
+        const float window_sums[4] = {sum[j][0] + add, sum[j][1] + add, sum[j][2] + add,
+                                      sum[j][3] + add};
+        const Pooled pooled(window_sums);
+        const u64 at = static_cast<u64>(window) * s.o + column;
+        out[at] = from_float<T>(pooled.value);
+        if (argmax) argmax[at] = pooled.place;
     }
+}
+
+KERNEL(conv2d_forward_pool, threads, Global<const float> x, Global<const float> weight,
+       Global<const float> bias, Global<float> out, Global<u8> argmax, u32 n, u32 h, u32 w, u32 c,
+       u32 o, u32 kh, u32 kw, u32 p, u32 q, u32 stride, u32 padding) {
+    forward_pool(x, weight, bias, out, argmax, {n, h, w, c, o, kh, kw, p, q, stride, padding});
+}
+
+KERNEL(conv2d_forward_pool_bf16, threads, Global<const bf16> x, Global<const bf16> weight,
+       Global<const float> bias, Global<bf16> out, Global<u8> argmax, u32 n, u32 h, u32 w, u32 c,
+       u32 o, u32 kh, u32 kw, u32 p, u32 q, u32 stride, u32 padding) {
+    forward_pool(x, weight, bias, out, argmax, {n, h, w, c, o, kh, kw, p, q, stride, padding});
 }
 
 // -- input gradient -------------------------------------------------------------------------------
 
-// Pixel y of x was read through tap ky by output pixel (y + padding - ky) / stride, if that is
-// whole. So the pixels with the same (y + padding) % stride, a phase, share their taps: those with
-// ky = phase + stride * j. They are a dense problem of their own, in which output pixel g - j meets
-// tap j, g being (y + padding) / stride. One axis of it:
-struct Phase {
-    u32 first, count, taps;  // its first pixel of x, its pixels, and its taps
-    i32 g;                   // of the first pixel
-
-    DEVICE Phase(u32 phase, u32 size, u32 kernel, u32 stride, u32 padding) {
-        first = (phase + stride - padding % stride) % stride;
-        count = first < size ? (size - first + stride - 1) / stride : 0;
-        taps = phase < kernel ? (kernel - phase + stride - 1) / stride : 0;
-        g = static_cast<i32>((first + padding) / stride);
-    }
-};
+// The digits of a term: tap down, tap across, output channel.
+template <class T>
+DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<T> grad_x,
+                           const Sizes& s) {
+    const Phases phases(s, blockIdx.y);
+    const u32 rows = phases.rows(), depth = phases.depth(), across = phases.across.taps;
+    const Corner corner(s.c);
+    float sum[4][4] = {};
+    const Operand gradients{grad, Image{s.p, s.q}, [&](u32 i) { return phases.row_in_grad(i); },
+                            [&](u32 k) {
+                                if (k >= depth) return nowhere();
+                                return phases.term_in_grad(k / s.o / across, k / s.o % across,
+                                                           k % s.o);
+                            }};
+    const Operand kernels{weight, Image{}, [&](u32 i) { return line(i, s.c, 1); },
+                          [&](u32 k) {
+                              if (k >= depth) return nowhere();
+                              return phases.term_in_weight(k / s.o / across, k / s.o % across,
+                                                           k % s.o);
+                          }};
+    product<true, false>(gradients, kernels, corner, 0, depth, sum);
+    store_all(corner, rows, s.c, sum, [&](u32 row, u32 channel, float value) {
+        grad_x[phases.row_in_x(row) + channel] = from_float<T>(value);
+    });
+}
 
 KERNEL(conv2d_input_gradient, threads, Global<const float> grad, Global<const float> weight,
        Global<float> grad_x, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
        u32 stride, u32 padding) {
-    const u32 phase_y = blockIdx.y / stride, phase_x = blockIdx.y % stride;
-    const Phase down(phase_y, h, kh, stride, padding), across(phase_x, w, kw, stride, padding);
-    const u32 rows = n * down.count * across.count, depth = down.taps * across.taps * o;
-    const Corner corner(c);
-    float sum[4][4] = {};
-    const Operand gradients{grad, p, q,
-                            [&](u32 i) {
-                                if (i >= rows) return nowhere();
-                                const i32 y =
-                                    down.g + static_cast<i32>(i / across.count % down.count);
-                                const i32 x = across.g + static_cast<i32>(i % across.count);
-                                const i64 image = i / across.count / down.count;
-                                return Place{((image * p + y) * q + x) * o, y, x};
-                            },
-                            [&](u32 k) {
-                                if (k >= depth) return nowhere();
-                                const i32 y = -static_cast<i32>(k / o / across.taps);
-                                const i32 x = -static_cast<i32>(k / o % across.taps);
-                                return Place{(static_cast<i64>(y) * q + x) * o + k % o, y, x};
-                            }};
-    const Operand kernels{weight, 1, 1, [&](u32 i) { return line(i, c, 1); },
-                          [&](u32 k) {
-                              if (k >= depth) return nowhere();
-                              const u32 ky = phase_y + k / o / across.taps * stride;
-                              const u32 kx = phase_x + k / o % across.taps * stride;
-                              const i64 kernel = static_cast<i64>(k % o) * kh + ky;
-                              return Place{(kernel * kw + kx) * c, 0, 0};
-                          }};
-    product<true, false>(gradients, kernels, corner, 0, depth, sum);
-    store_all(corner, rows, c, sum, [&](u32 row, u32 channel, float value) {
-        const u32 y = down.first + row / across.count % down.count * stride;
-        const u32 x = across.first + row % across.count * stride;
-        const u64 image = row / across.count / down.count;
-        grad_x[((image * h + y) * w + x) * c + channel] = value;
-    });
+    input_gradient(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding});
+}
+
+KERNEL(conv2d_input_gradient_bf16, threads, Global<const bf16> grad, Global<const bf16> weight,
+       Global<bf16> grad_x, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
+       u32 stride, u32 padding) {
+    input_gradient(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding});
 }
 
 // -- weight and bias gradient ---------------------------------------------------------------------
 
 // Pixels are many and results few, so each block takes a slice of the pixels, and the partial sums
-// [slices][...] are added in order by conv2d_sum_slices. A slice is a multiple of 16 pixels.
-KERNEL(conv2d_weight_gradient, threads, Global<const float> x, Global<const float> grad,
-       Global<float> partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
-       u32 stride, u32 padding, u32 slice) {
-    const Sizes s = {n, h, w, c, o, kh, kw, p, q, stride, padding};
+// [slices][...] are added in order by conv2d_sum_slices. A slice is a multiple of 16 pixels. Where
+// there is but one, `partial` is the gradient itself, and sums may be added to what is there.
+template <class T>
+DEVICE void weight_gradient(Global<const T> x, Global<const T> grad, Global<float> partial,
+                            const Sizes& s, u32 slice, u32 accumulate) {
     const Corner corner(s.taps());
     float sum[4][4] = {};
-    const Operand gradients{grad, 1, 1, [&](u32 i) { return line(i, o, 1); },
-                            [&](u32 k) { return line(k, s.pixels(), o); }};
-    const Operand patches{x, h, w, [&](u32 i) { return tap(s, i); },
+    const Operand gradients{grad, Image{}, [&](u32 i) { return line(i, s.o, 1); },
+                            [&](u32 k) { return line(k, s.pixels(), s.o); }};
+    const Operand patches{x, Image{s.h, s.w}, [&](u32 i) { return tap_of(s, i); },
                           [&](u32 k) { return patch_of_pixel(s, k); }};
     const u32 k0 = blockIdx.y * slice;
     product<false, false>(gradients, patches, corner, k0, min(k0 + slice, s.pixels()), sum);
-    store_all(corner, o, s.taps(), sum, [&](u32 row, u32 column, float value) {
-        partial[(static_cast<u64>(blockIdx.y) * o + row) * s.taps() + column] = value;
+    store_all(corner, s.o, s.taps(), sum, [&](u32 row, u32 column, float value) {
+        const u64 at = (static_cast<u64>(blockIdx.y) * s.o + row) * s.taps() + column;
+        partial[at] = accumulate ? partial[at] + value : value;
     });
+}
+
+KERNEL(conv2d_weight_gradient, threads, Global<const float> x, Global<const float> grad,
+       Global<float> partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
+       u32 stride, u32 padding, u32 slice, u32 accumulate) {
+    weight_gradient(x, grad, partial, {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice,
+                    accumulate);
+}
+
+KERNEL(conv2d_weight_gradient_bf16, threads, Global<const bf16> x, Global<const bf16> grad,
+       Global<float> partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
+       u32 stride, u32 padding, u32 slice, u32 accumulate) {
+    weight_gradient(x, grad, partial, {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice,
+                    accumulate);
 }
 
 // A block sums 32 columns over a slice of the rows: thread (part, lane) every eighth row of a
@@ -332,29 +294,41 @@ struct ColumnParts {
     Array<float, parts, 32> sum;
 };
 
-KERNEL(conv2d_bias_gradient, threads, Global<const float> grad, Global<float> partial, u32 pixels,
-       u32 o, u32 slice) {
+template <class T>
+DEVICE void bias_gradient(Global<const T> grad, Global<float> partial, u32 pixels, u32 o, u32 slice,
+                          u32 accumulate) {
     SHARED(ColumnParts, shared);
     const u32 lane = threadIdx.x % 32, part = threadIdx.x / 32;
     const u32 column = blockIdx.x * 32 + lane, end = min(blockIdx.y * slice + slice, pixels);
     float sum = 0.0F;
     if (column < o) {
         for (u32 pixel = blockIdx.y * slice + part; pixel < end; pixel += parts) {
-            sum += grad[static_cast<u64>(pixel) * o + column];
+            sum += to_float(grad[static_cast<u64>(pixel) * o + column]);
         }
     }
     shared.sum[part][lane] = sum;
     __syncthreads();
     if (part > 0 || column >= o) return;
-    sum = 0.0F;
+    const u64 at = static_cast<u64>(blockIdx.y) * o + column;
+    sum = accumulate ? partial[at] : 0.0F;
     for (u32 i = 0; i < parts; ++i) sum += shared.sum[i][lane];
-    partial[static_cast<u64>(blockIdx.y) * o + column] = sum;
+    partial[at] = sum;
+}
+
+KERNEL(conv2d_bias_gradient, threads, Global<const float> grad, Global<float> partial, u32 pixels,
+       u32 o, u32 slice, u32 accumulate) {
+    bias_gradient(grad, partial, pixels, o, slice, accumulate);
+}
+
+KERNEL(conv2d_bias_gradient_bf16, threads, Global<const bf16> grad, Global<float> partial,
+       u32 pixels, u32 o, u32 slice, u32 accumulate) {
+    bias_gradient(grad, partial, pixels, o, slice, accumulate);
 }
 
 KERNEL(conv2d_sum_slices, threads, Global<const float> partial, Global<float> out, u64 count,
-       u32 slices) {
+       u32 slices, u32 accumulate) {
     for_entries(count, [&](u64 i) {
-        float sum = 0.0F;
+        float sum = accumulate ? out[i] : 0.0F;
         for (u32 slice = 0; slice < slices; ++slice) sum += partial[slice * count + i];
         out[i] = sum;
     });
@@ -364,25 +338,37 @@ KERNEL(conv2d_sum_slices, threads, Global<const float> partial, Global<float> ou
 
 // A thread owns a window in a channel and writes its four entries; at odd edges windows are cut
 // off, pooled nothing, and are 0. `out` and `argmax` are what conv2d_forward_pool wrote.
-KERNEL(conv2d_pool_gradient, threads, Global<const float> grad, Global<const float> out,
-       Global<const u8> argmax, Global<float> grad_before, u32 n, u32 p, u32 q, u32 o) {
+template <class T>
+DEVICE void pool_gradient(Global<const T> grad, Global<const T> out, Global<const u8> argmax,
+                          Global<T> grad_before, u32 n, u32 p, u32 q, u32 o) {
     const u32 down = (p + 1) / 2, across = (q + 1) / 2;
     for_entries(static_cast<u64>(n) * down * across * o, [&](u64 i) {
         const u32 window = static_cast<u32>(i / o), channel = static_cast<u32>(i % o);
         const u32 y = window / across % down, x = window % across;
         const u64 image = window / across / down;
-        float value = 0.0F;
+        T value = from_float<T>(0.0F);
         u32 place = 0;
         if (y < p / 2 && x < q / 2) {
             const u64 at = ((image * (p / 2) + y) * (q / 2) + x) * o + channel;
-            if (out[at] > 0.0F) value = grad[at];
+            if (to_float(out[at]) > 0.0F) value = grad[at];
             place = argmax[at];
         }
 #pragma unroll
         for (u32 j = 0; j < 4; ++j) {
             const u32 row = 2 * y + j / 2, column = 2 * x + j % 2;
             if (row >= p || column >= q) continue;
-            grad_before[((image * p + row) * q + column) * o + channel] = j == place ? value : 0.0F;
+            grad_before[((image * p + row) * q + column) * o + channel] =
+                j == place ? value : from_float<T>(0.0F);
         }
     });
+}
+
+KERNEL(conv2d_pool_gradient, threads, Global<const float> grad, Global<const float> out,
+       Global<const u8> argmax, Global<float> grad_before, u32 n, u32 p, u32 q, u32 o) {
+    pool_gradient(grad, out, argmax, grad_before, n, p, q, o);
+}
+
+KERNEL(conv2d_pool_gradient_bf16, threads, Global<const bf16> grad, Global<const bf16> out,
+       Global<const u8> argmax, Global<bf16> grad_before, u32 n, u32 p, u32 q, u32 o) {
+    pool_gradient(grad, out, argmax, grad_before, n, p, q, o);
 }

@@ -1,27 +1,30 @@
-"""Convolutions, forward and backward, with their epilogues: see conv2d.cu.
+"""Convolutions, forward and backward, with their epilogues: see conv2d.cu and conv2d_mma.cu.
 
-float32, NHWC: ``x [N, H, W, C]``, ``weight [O, KH, KW, C]``, and the map before the epilogue ``[N,
-P, Q, O]`` with ``P = (H + 2 padding - KH) // stride + 1``. Buffers whose shapes do not fit raise
-ValueError.
+NHWC: ``x [N, H, W, C]``, ``weight [O, KH, KW, C]``, and the map before the epilogue ``[N, P, Q,
+O]`` with ``P = (H + 2 padding - KH) // stride + 1``. They and their gradients are float32, or bf16
+(uint16 arrays of bits) with ``precision="bf16"``; ``bias [O]`` and the gradients of parameters are
+always float32. Precisions tf32 and bf16x3 are for products on tensor cores; fp32 stands in where
+those do not suit. Buffers whose shapes do not fit raise ValueError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from cuda_kernels import elementwise
+from cuda_kernels import elementwise, tensor_cores
 from cuda_kernels.runtime import Buffer, Runtime
-from cuda_kernels.specs import Grid, Kernel
+from cuda_kernels.specs import Grid, Kernel, Precision
 
-SOURCE = Path(__file__).with_suffix(".cu")
-THREADS = 256
-EDGE, DEPTH = 64, 16  # of a tile: rows and columns, and terms at a time
+SIMPLE, MMA = (Path(__file__).with_name(name) for name in ("conv2d.cu", "conv2d_mma.cu"))
+THREADS = 256  # of a block in conv2d.cu
+EDGE = 64  # of its tiles: rows and columns
+DEPTH = 32  # terms at a time, at most
 BLOCKS = 512  # enough for the largest GPUs; the same for all, so that all give the same bits
 LEAST_SLICE = 256  # pixels; shorter ones cost more in partial sums than they bring
 
@@ -42,6 +45,7 @@ class Convolution:
     stride: int
     padding: int
     bytes: int
+    aligned: bool = True
 
     @property
     def p(self) -> int:
@@ -63,6 +67,9 @@ class Convolution:
     def flops(self) -> int:
         return 2 * self.pixels * self.taps * self.o
 
+    def sizes(self) -> dict[str, int]:
+        return {"C": self.c, "O": self.o}
+
     def numbers(self) -> dict[str, int]:
         """As every kernel takes them."""
         names = "n h w c o kh kw p q stride padding"
@@ -71,11 +78,11 @@ class Convolution:
 
 @dataclass(frozen=True)
 class ColumnSums:
-    """Of ``rows x columns`` numbers, which are cut into slices of ``slice`` rows."""
+    """Of ``rows x columns`` numbers of ``itemsize`` bytes."""
 
     rows: int
     columns: int
-    slice: int
+    itemsize: int = 4
 
     @property
     def flops(self) -> int:
@@ -83,7 +90,7 @@ class ColumnSums:
 
     @property
     def bytes(self) -> int:
-        return 4 * (self.rows + _ceil(self.rows, self.slice)) * self.columns
+        return (self.itemsize * self.rows + 4) * self.columns
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class Windows:
     p: int
     q: int
     o: int
+    itemsize: int
     flops: int = 0
 
     @property
@@ -103,51 +111,55 @@ class Windows:
     @property
     def bytes(self) -> int:
         pooled = self.n * (self.p // 2) * (self.q // 2) * self.o
-        return 4 * self.n * self.p * self.q * self.o + 9 * pooled
+        return self.itemsize * self.n * self.p * self.q * self.o + (2 * self.itemsize + 1) * pooled
 
 
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _tiles(rows: int, columns: int) -> int:
-    return _ceil(rows, EDGE) * _ceil(columns, EDGE)
+# -- grids ----------------------------------------------------------------------------------------
 
 
-def _slice(pixels: int, blocks: int) -> int:
-    """Pixels a slice, so that ``blocks`` of every slice together are at most ``BLOCKS``, or 1."""
+@dataclass(frozen=True)
+class Tiles:
+    """One block for every ``edge x edge`` tile of a result; pixels are summed in slices."""
+
+    edge: int
+
+    def _count(self, rows: int, columns: int) -> int:
+        return _ceil(rows, self.edge) * _ceil(columns, self.edge)
+
+    def forward(self, conv: Convolution) -> Grid:
+        return (self._count(conv.pixels, conv.o), 1, 1)
+
+    def forward_pool(self, conv: Convolution) -> Grid:
+        return (self._count(4 * conv.n * (conv.p // 2) * (conv.q // 2), conv.o), 1, 1)
+
+    def input_gradient(self, conv: Convolution) -> Grid:
+        """A row of blocks for each phase, as many as the largest phase needs."""
+        rows = conv.n * _ceil(conv.h, conv.stride) * _ceil(conv.w, conv.stride)
+        return (self._count(rows, conv.c), conv.stride**2, 1)
+
+    def weight_gradient(self, conv: Convolution) -> Grid:
+        tiles = self._count(conv.o, conv.taps)
+        return (tiles, _slices(conv.pixels, tiles), 1)
+
+
+def _slices(pixels: int, blocks: int) -> int:
+    """Into how many slices pixels are cut, so that all ``blocks`` of all are at most ``BLOCKS``."""
     slices = max(1, min(BLOCKS // blocks, _ceil(pixels, LEAST_SLICE)))
+    return max(1, _ceil(pixels, _slice(pixels, slices)))  # none of them empty
+
+
+def _slice(pixels: int, slices: int) -> int:
+    """Pixels a slice."""
     return max(1, _ceil(_ceil(pixels, slices), DEPTH)) * DEPTH
 
 
-def _slices(pixels: int, slice: int) -> int:
-    return max(1, _ceil(pixels, slice))  # no image at all: one, of zeros
-
-
-def _forward_grid(conv: Convolution) -> Grid:
-    return (_tiles(conv.pixels, conv.o), 1, 1)
-
-
-def _pool_grid(conv: Convolution) -> Grid:
-    return (_tiles(4 * conv.n * (conv.p // 2) * (conv.q // 2), conv.o), 1, 1)
-
-
-def _input_grid(conv: Convolution) -> Grid:
-    """A row of blocks for each phase, as many as the largest phase needs."""
-    rows = conv.n * _ceil(conv.h, conv.stride) * _ceil(conv.w, conv.stride)
-    return (_tiles(rows, conv.c), conv.stride**2, 1)
-
-
-def _weight_slice(conv: Convolution) -> int:
-    return _slice(conv.pixels, _tiles(conv.o, conv.taps))
-
-
-def _weight_grid(conv: Convolution) -> Grid:
-    return (_tiles(conv.o, conv.taps), _slices(conv.pixels, _weight_slice(conv)), 1)
-
-
 def _bias_grid(sums: ColumnSums) -> Grid:
-    return (_ceil(sums.columns, 32), _slices(sums.rows, sums.slice), 1)
+    blocks = _ceil(sums.columns, 32)
+    return (blocks, _slices(sums.rows, blocks), 1)
 
 
 def _sum_grid(sums: ColumnSums) -> Grid:
@@ -158,18 +170,41 @@ def _windows_grid(windows: Windows) -> Grid:
     return (_ceil(windows.count, THREADS), 1, 1)
 
 
-def _kernel(name: str, why: str, grid: Callable[..., Grid]) -> Kernel:
-    return Kernel(f"conv2d_{name}", f"conv2d_{name}", 1, SOURCE, why, THREADS, grid)
+# -- kernels --------------------------------------------------------------------------------------
 
 
+def _simple(name: str, why: str, grid: Callable[..., Grid], *precisions: Precision) -> list[Kernel]:
+    def kernel(precision: Precision) -> Kernel:
+        operation = f"conv2d_{name}"
+        full = operation if precision == "fp32" else f"{operation}_{precision}"
+        return Kernel(full, operation, 1, SIMPLE, why, THREADS, grid, precision=precision)
+
+    return [kernel(precision) for precision in precisions]
+
+
+def _products() -> Iterator[Kernel]:
+    ideas = {
+        "forward": "implicit GEMM: 64x64 tiles, 4x4 sums a thread",
+        "forward_pool": "a thread's four rows are one window, pooled in registers",
+        "input_gradient": "implicit GEMM, a dense one for each phase of a stride",
+        "weight_gradient": "implicit GEMM over slices of the pixels",
+    }
+    for name, why in ideas.items():
+        yield from _simple(name, why, getattr(Tiles(EDGE), name), "fp32", "bf16")
+        grid = getattr(Tiles(tensor_cores.EDGE), name)
+        yield from tensor_cores.versions(f"conv2d_{name}", MMA, grid)
+
+
+SUMS, SLICES, POOL = (
+    "32 columns a block over a slice of the pixels",
+    "partial sums added in order, a thread a column",
+    "a thread writes the four entries of a window",
+)
 KERNELS = (
-    _kernel("forward", "implicit GEMM: 64x64 tiles, 4x4 sums a thread", _forward_grid),
-    _kernel("forward_pool", "a thread's four rows are one window, pooled in registers", _pool_grid),
-    _kernel("input_gradient", "implicit GEMM, a dense one for each phase of a stride", _input_grid),
-    _kernel("weight_gradient", "implicit GEMM over slices of the pixels", _weight_grid),
-    _kernel("bias_gradient", "32 columns a block over a slice of the pixels", _bias_grid),
-    _kernel("sum_slices", "partial sums added in order, a thread a column", _sum_grid),
-    _kernel("pool_gradient", "a thread writes the four entries of a window", _windows_grid),
+    *_products(),
+    *_simple("bias_gradient", SUMS, _bias_grid, "fp32", "bf16"),
+    *_simple("sum_slices", SLICES, _sum_grid, "fp32"),
+    *_simple("pool_gradient", POOL, _windows_grid, "fp32", "bf16"),
 )
 
 
@@ -184,13 +219,14 @@ def forward(
     stride: int,
     padding: int,
     epilogue: Epilogue,
+    precision: Precision = "fp32",
 ) -> None:
     """Cross-correlation with zero padding, ``bias [O]``, and the epilogue.
 
     ``relu_pool`` writes ``out [N, P//2, Q//2, O]``, the map between is never in memory; ``argmax``
     (uint8, like ``out``) receives ``2*dy + dx`` of the first largest entry of each window.
     """
-    conv = _convolution(x, weight, stride, padding, _bytes(x, weight, bias, out, argmax))
+    conv = _convolution(runtime, x, weight, stride, padding, (bias, out, argmax))
     pooled = epilogue == "relu_pool"
     p, q = (conv.p // 2, conv.q // 2) if pooled else (conv.p, conv.q)
     _check("out", out, (conv.n, p, q, conv.o))
@@ -198,19 +234,27 @@ def forward(
     arguments = {"x": x, "weight": weight, "bias": bias, "out": out, **conv.numbers()}
     if pooled:
         _check("argmax", argmax, out.shape)
-        runtime.run("conv2d_forward_pool", conv, {**arguments, "argmax": argmax})
+        operation, arguments["argmax"] = "conv2d_forward_pool", argmax
     else:
-        runtime.run("conv2d_forward", conv, {**arguments, "with_relu": epilogue == "relu"})
+        operation, arguments["with_relu"] = "conv2d_forward", epilogue == "relu"
+    runtime.run(operation, conv, arguments, precision=precision)
 
 
 def input_gradient(
-    runtime: Runtime, grad: Buffer, weight: Buffer, grad_x: Buffer, *, stride: int, padding: int
+    runtime: Runtime,
+    grad: Buffer,
+    weight: Buffer,
+    grad_x: Buffer,
+    *,
+    stride: int,
+    padding: int,
+    precision: Precision = "fp32",
 ) -> None:
     """``grad_x`` from ``grad``, the gradient before the epilogue."""
-    conv = _convolution(grad_x, weight, stride, padding, _bytes(grad, weight, grad_x))
+    conv = _convolution(runtime, grad_x, weight, stride, padding, (grad,))
     _check("grad", grad, (conv.n, conv.p, conv.q, conv.o))
     arguments = {"grad": grad, "weight": weight, "grad_x": grad_x, **conv.numbers()}
-    runtime.run("conv2d_input_gradient", conv, arguments)
+    runtime.run("conv2d_input_gradient", conv, arguments, precision=precision)
 
 
 def weight_gradient(
@@ -222,28 +266,27 @@ def weight_gradient(
     *,
     stride: int,
     padding: int,
+    accumulate: bool = False,
+    precision: Precision = "fp32",
 ) -> None:
     """``grad_weight`` and ``grad_bias [O]`` from ``grad``, the gradient before the epilogue.
 
-    What is ``None`` is not computed; ``x`` is read only for ``grad_weight``.
+    Overwrites them, or adds to what is there (``accumulate``). What is ``None`` is not computed;
+    ``x`` is read only for ``grad_weight``.
     """
+    pixels, o = int(np.prod(grad.shape[:-1])), grad.shape[-1]
     if grad_weight is not None:
-        conv = _convolution(x, grad_weight, stride, padding, _bytes(x, grad, grad_weight))
+        conv = _convolution(runtime, x, grad_weight, stride, padding, (grad,))
         _check("grad", grad, (conv.n, conv.p, conv.q, conv.o))
-        slices, slice = _weight_grid(conv)[1], _weight_slice(conv)
-        partial = _partial(runtime, grad_weight, slices)
-        arguments = {"x": x, "grad": grad, "partial": partial, "slice": slice, **conv.numbers()}
-        runtime.run("conv2d_weight_gradient", conv, arguments)
-        _sum_slices(runtime, partial, grad_weight, slices)
+        arguments = {"x": x, "grad": grad, **conv.numbers()}
+        kernel = runtime.choose("conv2d_weight_gradient", conv, precision)
+        _run_sliced(runtime, kernel, conv, arguments, pixels, grad_weight, accumulate)
     if grad_bias is not None:
-        pixels, o = int(np.prod(grad.shape[:-1])), grad.shape[-1]
         _check("grad_bias", grad_bias, (o,))
-        sums = ColumnSums(pixels, o, _slice(pixels, _ceil(o, 32)))
-        slices = _bias_grid(sums)[1]
-        partial = _partial(runtime, grad_bias, slices)
-        arguments = {"grad": grad, "partial": partial, "pixels": pixels, "o": o}
-        runtime.run("conv2d_bias_gradient", sums, {**arguments, "slice": sums.slice})
-        _sum_slices(runtime, partial, grad_bias, slices)
+        sums = ColumnSums(pixels, o, grad.dtype.itemsize)
+        arguments = {"grad": grad, "pixels": pixels, "o": o}
+        kernel = runtime.choose("conv2d_bias_gradient", sums, precision)
+        _run_sliced(runtime, kernel, sums, arguments, pixels, grad_bias, accumulate)
 
 
 def epilogue_gradient(
@@ -254,10 +297,11 @@ def epilogue_gradient(
     grad_before: Buffer,
     *,
     epilogue: Epilogue,
+    precision: Precision = "fp32",
 ) -> None:
     """The gradient before ``relu`` (any shape) or ``relu_pool``, whose ``argmax`` it needs."""
     if epilogue == "relu":
-        return elementwise.relu_gradient(runtime, grad, out, grad_before)
+        return elementwise.relu_gradient(runtime, grad, out, grad_before, precision=precision)
     if epilogue != "relu_pool" or argmax is None:
         raise ValueError(f"{epilogue}: relu has a gradient, and relu_pool one that needs argmax")
     n, p, q, o = grad_before.shape
@@ -265,7 +309,10 @@ def epilogue_gradient(
         _check(name, buffer, (n, p // 2, q // 2, o))
     arguments = {"grad": grad, "out": out, "argmax": argmax, "grad_before": grad_before}
     numbers = {"n": n, "p": p, "q": q, "o": o}
-    return runtime.run("conv2d_pool_gradient", Windows(**numbers), {**arguments, **numbers})
+    windows = Windows(**numbers, itemsize=grad.dtype.itemsize)
+    return runtime.run(
+        "conv2d_pool_gradient", windows, {**arguments, **numbers}, precision=precision
+    )
 
 
 # -- partial sums ---------------------------------------------------------------------------------
@@ -273,37 +320,54 @@ def epilogue_gradient(
 _scratch: WeakKeyDictionary[Runtime, Buffer] = WeakKeyDictionary()
 
 
-def _partial(runtime: Runtime, total: Buffer, slices: int) -> Buffer:
-    """Where ``slices`` partial sums of ``total`` go: ``total`` itself if there is but one.
+def _run_sliced(
+    runtime: Runtime,
+    kernel: Kernel,
+    problem: Convolution | ColumnSums,
+    arguments: dict[str, Any],
+    pixels: int,
+    total: Buffer,
+    accumulate: bool,
+) -> None:
+    """Launch a kernel that sums slices of the pixels, and add these up.
 
-    Otherwise memory that a runtime has once: launches run in order, so one gradient is done with it
-    before the next begins. All blocks together fill it at most, and recorded graphs may use it for
-    as long as the runtime lives. The first call of all must not be a recorded one.
+    Partial sums lie in memory that a runtime has once: launches run in order, so one gradient is
+    done with it before the next begins. All blocks together fill it at most, and recorded graphs
+    may use it for as long as the runtime lives. The first call of all must not be a recorded one.
     """
-    if slices == 1:
-        return total
     if runtime not in _scratch:
-        _scratch[runtime] = runtime.empty((BLOCKS * EDGE * EDGE,), np.float32)
-    return runtime.view(_scratch[runtime], 0, (slices, *total.shape), np.float32)
-
-
-def _sum_slices(runtime: Runtime, partial: Buffer, out: Buffer, slices: int) -> None:
-    if slices > 1:
-        arguments = {"partial": partial, "out": out, "count": out.size, "slices": slices}
-        runtime.run("conv2d_sum_slices", ColumnSums(slices, out.size, slices), arguments)
+        _scratch[runtime] = runtime.empty((BLOCKS * tensor_cores.EDGE**2,), np.float32)
+    slices = kernel.grid(problem)[1]
+    alone = slices == 1  # then the only slice is the sum
+    partial = total
+    if not alone:
+        partial = runtime.view(_scratch[runtime], 0, (slices, *total.shape), np.float32)
+    arguments |= {"slice": _slice(pixels, slices), "accumulate": alone and accumulate}
+    runtime.launch_for(kernel, problem, {**arguments, "partial": partial})
+    if not alone:
+        sums = ColumnSums(slices, total.size)
+        arguments = {"partial": partial, "out": total, "count": total.size, "slices": slices}
+        runtime.run("conv2d_sum_slices", sums, {**arguments, "accumulate": accumulate})
 
 
 # -- shapes ---------------------------------------------------------------------------------------
 
 
-def _bytes(*buffers: Buffer | None) -> int:
-    return sum(buffer.nbytes for buffer in buffers if buffer is not None)
-
-
-def _convolution(x: Buffer, weight: Buffer, stride: int, padding: int, moved: int) -> Convolution:
+def _convolution(
+    runtime: Runtime,
+    x: Buffer,
+    weight: Buffer,
+    stride: int,
+    padding: int,
+    others: tuple[Buffer | None, ...],
+) -> Convolution:
+    """The problem that these buffers, and ``others`` that take part, are of."""
     (n, h, w, c), (o, kh, kw, _) = x.shape, weight.shape
     _check("weight", weight, (o, kh, kw, c))
-    return Convolution(n, h, w, c, o, kh, kw, stride, padding, moved)
+    buffers = [buffer for buffer in (x, weight, *others) if buffer is not None]
+    moved = sum(buffer.nbytes for buffer in buffers)
+    aligned = tensor_cores.aligned(runtime, *buffers)
+    return Convolution(n, h, w, c, o, kh, kw, stride, padding, moved, aligned)
 
 
 def _check(name: str, buffer: Buffer | None, shape: tuple[int, ...]) -> None:

@@ -31,9 +31,22 @@ KERNEL(accumulate_by_4, 256, Global<float> total, Global<const float> term, u64 
 }
 
 // `out` is what the ReLU wrote.
+template <class T>
+DEVICE void relu_gradient_of(Global<const T> grad, Global<const T> out, Global<T> grad_before,
+                             u64 count) {
+    for_entries(count, [&](u64 i) {
+        grad_before[i] = to_float(out[i]) > 0.0F ? grad[i] : from_float<T>(0.0F);
+    });
+}
+
 KERNEL(relu_gradient, 256, Global<const float> grad, Global<const float> out,
        Global<float> grad_before, u64 count) {
-    for_entries(count, [&](u64 i) { grad_before[i] = out[i] > 0.0F ? grad[i] : 0.0F; });
+    relu_gradient_of(grad, out, grad_before, count);
+}
+
+KERNEL(relu_gradient_bf16, 256, Global<const bf16> grad, Global<const bf16> out,
+       Global<bf16> grad_before, u64 count) {
+    relu_gradient_of(grad, out, grad_before, count);
 }
 
 KERNEL(relu_gradient_by_4, 256, Global<const float> grad, Global<const float> out,

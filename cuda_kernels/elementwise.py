@@ -63,6 +63,7 @@ KERNELS = (
     _kernel("accumulate_by_4", "accumulate", version=2),
     _kernel("relu_gradient", "relu_gradient"),
     _kernel("relu_gradient_by_4", "relu_gradient", version=2),
+    _kernel("relu_gradient_bf16", "relu_gradient", precision="bf16"),
 )
 
 
@@ -79,11 +80,21 @@ def accumulate(runtime: Runtime, total: Buffer, term: Buffer) -> None:
     runtime.run("accumulate", entries, {"total": total, "term": term, "count": total.size})
 
 
-def relu_gradient(runtime: Runtime, grad: Buffer, out: Buffer, grad_before: Buffer) -> None:
-    """``grad`` where ``out``, which the ReLU wrote, is positive, else 0; float32, any shape."""
+def relu_gradient(
+    runtime: Runtime,
+    grad: Buffer,
+    out: Buffer,
+    grad_before: Buffer,
+    *,
+    precision: Precision = "fp32",
+) -> None:
+    """``grad`` where ``out``, which the ReLU wrote, is positive, else 0; any shape.
+
+    Buffers are float32, or bf16 with ``precision="bf16"``.
+    """
     entries = _entries(runtime, grad, out, grad_before, moved=3 * out.nbytes)
     arguments = {"grad": grad, "out": out, "grad_before": grad_before, "count": out.size}
-    runtime.run("relu_gradient", entries, arguments)
+    runtime.run("relu_gradient", entries, arguments, precision=precision)
 
 
 def _entries(runtime: Runtime, *buffers: Buffer, moved: int, flops: int = 0) -> Entries:

@@ -2,6 +2,7 @@
 
 ``x [N, I]``, ``weight [O, I]``, ``out`` and ``grad [N, O]`` are float32, or bf16 (uint16 arrays of
 bits) with ``precision="bf16"``; ``bias [O]`` and the gradients of parameters are always float32.
+Precisions tf32 and bf16x3 are for products on tensor cores; fp32 stands in where those do not suit.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cuda_kernels import tensor_cores
 from cuda_kernels.runtime import Buffer, Runtime
 from cuda_kernels.specs import Grid, Kernel, Precision
 
@@ -27,10 +29,14 @@ class Product:
     i: int
     o: int
     bytes: int
+    aligned: bool = True
 
     @property
     def flops(self) -> int:
         return 2 * self.n * self.i * self.o
+
+    def sizes(self) -> dict[str, int]:
+        return {"I": self.i, "O": self.o}
 
 
 @dataclass(frozen=True)
@@ -53,34 +59,20 @@ def _tiles(edge: int, rows: str, columns: str) -> Callable[[Any], Grid]:
     return grid
 
 
-def _not_whole_chunks(product: Product) -> str | None:
-    if product.i % 8 == 0 and product.o % 8 == 0:
-        return None
-    return f"needs I and O to be multiples of 8, not {product.i} and {product.o}"
-
-
 def _versions(operation: str, rows: str, columns: str) -> list[Kernel]:
-    def simple(name: str, version: int, precision: Precision) -> Kernel:
+    def simple(name: str, precision: Precision) -> Kernel:
         why = "64x64 tiles in shared memory, 4x4 sums a thread, any shape"
         grid = _tiles(64, rows, columns)
-        return Kernel(name, operation, version, SIMPLE, why, 256, grid, precision=precision)
+        return Kernel(name, operation, 1, SIMPLE, why, 256, grid, precision=precision)
+
+    def flat(product: Product) -> Grid:
+        across, down, _ = _tiles(tensor_cores.EDGE, rows, columns)(product)
+        return (across * down, 1, 1)
 
     return [
-        simple(operation, 1, "fp32"),
-        simple(f"{operation}_bf16", 1, "bf16"),
-        Kernel(
-            f"{operation}_bf16_mma",
-            operation,
-            2,
-            MMA,
-            "tensor cores: 128x128 tiles by 4 warps, cp.async in 3 stages, swizzled",
-            128,
-            _tiles(128, rows, columns),
-            refuses=_not_whole_chunks,
-            precision="bf16",
-            arch=80,
-            instructions=("HMMA.16816.F32.BF16", "LDSM.16.M", "LDGSTS.E.BYPASS"),
-        ),
+        simple(operation, "fp32"),
+        simple(f"{operation}_bf16", "bf16"),
+        *tensor_cores.versions(operation, MMA, flat),
     ]
 
 
@@ -166,7 +158,8 @@ def _run(
     (n, i), o = x.shape, weight.shape[0]
     if weight.shape != (o, i) or out.shape != (n, o):
         raise ValueError(f"{operation}: {x.shape}, {weight.shape} and {out.shape} do not fit")
-    product = Product(n, i, o, x.nbytes + weight.nbytes + out.nbytes)
+    moved = x.nbytes + weight.nbytes + out.nbytes
+    product = Product(n, i, o, moved, tensor_cores.aligned(runtime, x, weight, out))
     runtime.run(operation, product, {**arguments, "n": n, "in": i, "o": o}, precision=precision)
 
 

@@ -104,6 +104,10 @@ class Runtime(ABC):
 
     # -- launches ---------------------------------------------------------------------------------
 
+    def choose(self, operation: str, problem: Problem, precision: Precision = "fp32") -> Kernel:
+        """The best kernel for ``problem``; specs.UnsuitableError if there is none."""
+        return specs.choose(operation, problem, arch=self.arch, precision=precision, pins=self.pins)
+
     def run(
         self,
         operation: str,
@@ -112,10 +116,11 @@ class Runtime(ABC):
         *,
         precision: Precision = "fp32",
     ) -> None:
-        """Launch the best kernel for ``problem``; specs.UnsuitableError if there is none."""
-        kernel = specs.choose(
-            operation, problem, arch=self.arch, precision=precision, pins=self.pins
-        )
+        """Launch the kernel that is chosen for ``problem``."""
+        self.launch_for(self.choose(operation, problem, precision), problem, arguments)
+
+    def launch_for(self, kernel: Kernel, problem: Problem, arguments: Arguments) -> None:
+        """Launch ``kernel`` with as many blocks as ``problem`` takes."""
         block = (kernel.threads, 1, 1)
         self.launch(kernel, kernel.grid(problem), block, kernel.shared_bytes, arguments)
 

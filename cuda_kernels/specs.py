@@ -23,6 +23,9 @@ from cuda_kernels.compilers import PACKAGE
 Precision = Literal["fp32", "tf32", "bf16", "bf16x3"]
 """How products are formed; see the house plan. A bf16 buffer is an array of uint16, its bits."""
 
+_STAND_INS: Mapping[Precision, Precision] = {"tf32": "fp32", "bf16x3": "fp32"}
+"""Another precision with the same buffers and smaller errors, for what has no kernel of its own."""
+
 
 class Problem(Protocol):
     """An operation at one size. Its floor is ``flops`` or ``bytes``, whichever takes longer."""
@@ -162,11 +165,12 @@ def choose(
 ) -> Kernel:
     """The newest version of ``operation`` that suits; ``pins`` (operation: version) overrules.
 
-    Raises UnsuitableError with the reason of every version that does not.
+    In tf32 and bf16x3 a kernel in fp32 stands in where there is none that suits. Raises
+    UnsuitableError with the reason of every version that does not.
     """
     pinned = (pins or {}).get(operation)
     reasons = []
-    for one in sorted(_versions(operation), key=lambda kernel: -kernel.version):
+    for one in sorted(_versions(operation), key=lambda k: (k.precision != precision, -k.version)):
         if pinned is not None and one.version != pinned:
             continue
         reason = _refusal(one, problem, arch, precision)
@@ -183,7 +187,7 @@ def _versions(operation: str) -> tuple[Kernel, ...]:
 
 
 def _refusal(kernel: Kernel, problem: Problem, arch: int, precision: Precision) -> str | None:
-    if kernel.precision != precision:
+    if kernel.precision not in (precision, _STAND_INS.get(precision)):
         return f"is for {kernel.precision}, not {precision}"
     if arch < kernel.arch:
         return f"needs sm_{kernel.arch}, and this is sm_{arch}"

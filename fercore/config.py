@@ -164,7 +164,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         splits: paper, strict, or a folder of manifests <dataset>.csv
         model: svgg10, svgg5 or tiny, each also with -bn
         device: auto, or one that "fercore-train devices" lists
-        precision: fp32
+        precision: of products: fp32; on a GPU also tf32 and bf16x3, on tensor cores
         seed: of splits, first weights, order, dropout and augmentation
         seeds: repetitions, with seed, seed + 1, ...
         out: the run directory
@@ -180,7 +180,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     splits: Text = "paper"
     model: str = "svgg10"
     device: str = "auto"
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16x3"] = "fp32"
     seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     seeds: Annotated[int, Meta(ge=1, le=1000)] = 1
     out: Text = "fercore-run"
@@ -356,7 +356,7 @@ def _check(study: Study, where: str) -> None:
     for place in (study.out, study.splits, *(spec.path for spec in datasets)):
         _check_text(place, where)
     _check_model(study.model, where)
-    _check_device(study.device, where)
+    _check_device(study.device, study.precision, where)
 
 
 def _check_names(names: Sequence[str], kind: str, where: str) -> None:
@@ -399,10 +399,12 @@ def _check_model(name: str, where: str) -> None:
         raise FercoreError(f"{where}: there is no model {name!r}; {did_you_mean(name, NAMES)}")
 
 
-def _check_device(name: str, where: str) -> None:
-    from fercore.backends import check_name
+def _check_device(name: str, precision: str, where: str) -> None:
+    from fercore.backends import check_name, check_precision
 
     try:
         check_name(name)
+        if name != "auto":  # which one that is, and what it can, shows when the study begins
+            check_precision(name, precision)
     except FercoreError as error:
         raise FercoreError(f"{where}: {error}") from None

@@ -76,7 +76,7 @@ def execute(
 def make_backend(study: Study) -> Backend:
     """The backend that a study asks for, in its precision."""
     options = {"dtype": "float32"} if study.device == "reference" else {}
-    return backends.get(study.device, **options)
+    return backends.get(study.device, precision=study.precision, **options)
 
 
 def measure_work(runs: Sequence[Run], backend: Backend) -> dict[str, Work]:

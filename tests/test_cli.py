@@ -129,6 +129,7 @@ def _timed(code):
         (["protocol", "--model", "svgg11"], "no model 'svgg11'; did you mean 'svgg10'?"),
         (["protocol", "--device", "cpuu"], "no device 'cpuu'; did you mean 'cpu'?"),
         (["protocol", "--precision", "fp16"], "precision cannot be 'fp16'"),
+        (["fit", "fer2013=/x", "--device", "cpu", "--precision", "tf32"], "fp32, not in tf32"),
         (["protocol", "--epochs", "0"], "[recipe]: epochs: expected int >= 1"),
         (["protocol", "--set", "recipe.lr=1"], "no setting 'lr'"),
         (["protocol", "--set", "recipe.epochs"], "write KEY=VALUE"),

@@ -107,6 +107,13 @@ def test_comments_stand_beside_the_settings():
     assert 'splits = "paper"  # paper, strict, or a folder' in text
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16x3"])
+@pytest.mark.parametrize("device", ["auto", "cuda", "emulated"])
+def test_a_gpu_has_every_precision(device, precision):
+    study = read_study(flags={"device": device, "precision": precision})
+    assert (study.device, study.precision) == (device, precision)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -120,7 +127,12 @@ def test_comments_stand_beside_the_settings():
         ({"recipe": {"epochs": 0}}, r"epochs: .*>= 1"),
         ({"recipe": {"epochs": "many"}}, "epochs: expected int, got str"),
         ({"finetune": {"flip": 1.5}}, r"\[finetune\]: flip: .*<= 1"),
-        ({"precision": "bf17"}, "precision cannot be 'bf17'; choose from fp32"),
+        ({"precision": "double"}, "precision cannot be 'double'; choose from .*fp32"),
+        ({"precision": "bf16"}, "precision cannot be 'bf16'; did you mean 'bf16x3'?"),
+        (
+            {"precision": "tf32", "device": "cpu"},
+            "backend cpu computes in fp32, not in tf32; choose precision fp32, or device cuda",
+        ),
         ({"model": "svg10"}, "no model 'svg10'; did you mean 'svgg10'?"),
         ({"device": "gpu"}, "no device 'gpu'"),
         ({"strategies": ["BL", "FC-CL"]}, r"no strategy 'FC-CL'; did you mean 'FC\+CL'?"),

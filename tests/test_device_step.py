@@ -15,6 +15,8 @@ from fercore.backends.interface import Augmentation
 from fercore.config import Recipe
 from fercore.errors import FercoreError
 from fercore.models import Architecture, Block
+from tests.backends.harness import relative_error
+from tests.kinks import Follower, decide
 from tests.narrow import MASKS, Training, assert_same_step, narrow
 
 EIGHTH = Architecture(
@@ -29,8 +31,8 @@ PER_CHANNEL = {"tiny": "channels", "svgg5": "one channel"}
 class Watched(EmulatedBackend):
     """Notes the kernels that are launched under each label."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, precision="fp32") -> None:
+        super().__init__(precision)
         self.label = ""
         self.launched: dict[str, list[str]] = defaultdict(list)
         self._runtime.on_launch = lambda kernel, _: self.launched[self.label].append(kernel.name)
@@ -44,12 +46,16 @@ class Watched(EmulatedBackend):
             self.label = outer
 
 
-@pytest.fixture
-def device():
+def watched(precision="fp32"):
     try:
-        return Watched()
+        return Watched(precision)
     except FercoreError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def device():
+    return watched()
 
 
 def build(name, backend):
@@ -79,6 +85,33 @@ def test_a_step_is_that_of_the_reference(device, reference, name, strategy):
     strategy = PER_CHANNEL[name] if strategy == "per channel" else strategy
     mine, definition = (training(name, strategy, one) for one in (device, reference))
     assert_same_step(mine, definition)
+
+
+@pytest.mark.parametrize(("precision", "gate"), [("tf32", 3e-3), ("bf16x3", 1e-4)])
+def test_a_step_on_tensor_cores_is_nearly_that_of_the_reference(precision, gate):
+    device, reference, decisions = watched(precision), Follower(), []
+    decide(device, decisions)
+    mine, definition = (training("svgg5", "BL", one) for one in (device, reference))
+    definition.model.load_state(mine.model.state())
+    logits, reference.decisions = mine.step(), iter(decisions)
+    expected = definition.step()
+    assert relative_error(logits, expected) <= gate
+    velocities, wanted = mine.optimizer.state(), definition.optimizer.state()
+    for tensor, velocity in velocities.items():
+        error = relative_error(velocity, wanted[tensor])
+        assert error <= gate, f"{tensor}: relative error {error:.2g}"
+    kinds = defaultdict(set)
+    for label, names in device.launched.items():
+        layer, of_products = label.partition(" ")[0], filter(is_product, names)
+        kinds[layer] |= {name.endswith(f"_{precision}_mma") for name in of_products}
+    by_cores = {layer for layer, kind in kinds.items() if kind == {True}}
+    assert by_cores == {"conv1_2", "conv2_1", "conv2_2", "conv2_3", "fc1", "fc2"}
+    # One input channel, seven classes: no whole chunks, so kernels in fp32.
+    assert kinds["conv1_1"] == kinds["fc3"] == {False}
+
+
+def is_product(kernel):
+    return any(what in kernel for what in ("forward", "input_gradient", "weight_gradient"))
 
 
 LAYERS = [

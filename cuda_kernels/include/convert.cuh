@@ -10,9 +10,13 @@ struct bf16 {
 DEVICE float to_float(bf16 x) { return __uint_as_float(static_cast<u32>(x.bits) << 16); }
 DEVICE float to_float(float x) { return x; }
 
+// The two bf16 of a register, the first in its lower half.
+DEVICE float first_of(u32 pair) { return __uint_as_float(pair << 16); }
+DEVICE float second_of(u32 pair) { return __uint_as_float(pair & 0xFFFF0000); }
+
 #if ON_GPU && __CUDA_ARCH__ >= 800
 
-// Two bf16 in a register, the first in its lower half; rounded to nearest, ties to even.
+// Both rounded to nearest, ties to even.
 DEVICE u32 pack_bf16(float first, float second) {
     u32 pair;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));

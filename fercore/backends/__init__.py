@@ -41,15 +41,31 @@ def check_name(name: str) -> None:
         raise FercoreError(f"there is no device {name!r}; {did_you_mean(meant, known)}")
 
 
-def get(name: str = "auto", **options: Any) -> Backend:
+_TENSOR_CORES = {"cuda", "emulated"}
+
+
+def check_precision(name: str, precision: str) -> None:
+    """Refuse, with FercoreError, a precision that the backend called ``name`` cannot compute in."""
+    if precision != "fp32" and name not in _TENSOR_CORES:
+        raise FercoreError(
+            f"backend {name} computes in fp32, not in {precision}; choose precision fp32, or "
+            "device cuda"
+        )
+
+
+def get(name: str = "auto", *, precision: str = "fp32", **options: Any) -> Backend:
     """The backend called ``name``, built with ``options`` (``dtype="float32"``, say).
 
     ``auto`` is the GPU where there is one, else the cpu; the others are too slow to be chosen so.
-    Raises FercoreError for an unknown name and for a backend that cannot run on this machine.
+    Raises FercoreError for an unknown name, for a backend that cannot run on this machine, and for
+    a ``precision`` that it does not have.
     """
     if name == "auto":
-        return _automatic(options)
+        return _automatic(precision, options)
     check_name(name)
+    check_precision(name, precision)
+    if name in _TENSOR_CORES:
+        options["precision"] = precision
     module, class_name = _CLASSES[name].split(":")
     try:
         backend: Backend = getattr(importlib.import_module(module), class_name)(**options)
@@ -63,10 +79,12 @@ def get(name: str = "auto", **options: Any) -> Backend:
     return backend
 
 
-def _automatic(options: dict[str, Any]) -> Backend:
+def _automatic(precision: str, options: dict[str, Any]) -> Backend:
     try:
-        backend = get("cuda", **options)
+        backend = get("cuda", precision=precision, **options)
     except FercoreError as error:
+        if precision != "fp32":
+            raise FercoreError(f"device auto: {precision} is for GPUs, and {error}") from error
         backend = get("cpu", **options)
         if shutil.which("nvidia-smi"):  # else there is no GPU to be missed
             announce(f"device auto takes cpu ({error})")

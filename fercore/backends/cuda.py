@@ -8,6 +8,7 @@ from typing import Any
 from cuda_kernels.compilers import find
 from cuda_kernels.gpu import CupyRuntime
 from cuda_kernels.runtime import UnavailableError
+from cuda_kernels.specs import Precision
 from fercore.backends.device import DeviceBackend, try_compiler
 from fercore.errors import FercoreError
 
@@ -20,7 +21,7 @@ class CudaBackend(DeviceBackend):
 
     name = "cuda"
 
-    def __init__(self) -> None:
+    def __init__(self, precision: Precision = "fp32") -> None:
         try:
             runtime = CupyRuntime()
         except UnavailableError as error:
@@ -32,13 +33,14 @@ class CudaBackend(DeviceBackend):
             )
         self._target = f"sm_{runtime.arch}"
         try_compiler(self.name, self._target)
-        super().__init__(runtime)
+        super().__init__(runtime, precision=precision)
         self._cuda = importlib.import_module("cupy").cuda
 
     def build_info(self) -> dict[str, Any]:
         properties = self._cuda.runtime.getDeviceProperties(0)
         return {
             "instructions": self._target,
+            "precision": self._precision,
             "compiler": find(self._target).identity,
             "gpu": properties["name"].decode(),
             "driver": self._cuda.runtime.driverGetVersion(),

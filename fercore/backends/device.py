@@ -19,6 +19,7 @@ import numpy as np
 from cuda_kernels import elementwise
 from cuda_kernels.build import build
 from cuda_kernels.compilers import BuildError
+from cuda_kernels.specs import Precision
 from fercore.backends.device_checks import (
     check_conv2d,
     check_mask,
@@ -42,26 +43,45 @@ OPERATIONS = (
     "update",
 )
 
+TENSOR_CORES = 80
+"""Ampere: the oldest GPUs whose tensor cores multiply tf32 and bf16."""
+
 
 class DeviceBackend(Backend):
-    """The kernels of one package, a module an operation, on one runtime, in float32."""
+    """The kernels of one package, a module an operation, on one runtime, with float32 buffers.
+
+    ``precision`` is that of products, in convolutions and fully connected layers: fp32, tf32 or
+    bf16x3; what tensor cores do not suit is in fp32 all the same.
+    """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, runtime: Any, package: str = "cuda_kernels") -> None:
-        self._runtime = runtime
+    def __init__(
+        self, runtime: Any, package: str = "cuda_kernels", precision: Precision = "fp32"
+    ) -> None:
+        if precision not in ("fp32", "tf32", "bf16x3"):
+            raise ValueError(f"precision must be fp32, tf32 or bf16x3, not {precision}")
+        if precision != "fp32" and runtime.arch < TENSOR_CORES:
+            raise FercoreError(
+                f"backend {self.name}: {precision} needs the tensor cores of sm_{TENSOR_CORES} or "
+                f"newer, and this GPU is sm_{runtime.arch}; choose precision fp32"
+            )
+        self._runtime, self._precision = runtime, precision
         self._kernels = SimpleNamespace(
             **{name: importlib.import_module(f"{package}.{name}") for name in OPERATIONS}
         )
+        # For products. All packages compute in fp32 when nothing is said, Numba's in nothing else.
+        self._options = {} if precision == "fp32" else {"precision": precision}
         self._partials: dict[int, Buffer] = {}  # by size: a captured step keeps using its own
 
     @property
-    def runtime(self) -> Runtime:
+    def runtime(self) -> Any:
         """Where its launches go."""
         return self._runtime
 
     def scope(self, label: str) -> AbstractContextManager[None]:
-        return self._runtime.range(label)
+        named: AbstractContextManager[None] = self._runtime.range(label)
+        return named
 
     # -- memory ---------------------------------------------------------------------------------
 
@@ -129,6 +149,7 @@ class DeviceBackend(Backend):
             stride=stride,
             padding=padding,
             epilogue=epilogue,
+            **self._options,
         )
 
     def conv2d_input_gradient(
@@ -144,7 +165,13 @@ class DeviceBackend(Backend):
         reads(shape, grad=grad)
         writes(grad_x.shape, grad_x=grad_x)
         self._kernels.conv2d.input_gradient(
-            self._runtime, grad, weight, grad_x, stride=stride, padding=padding
+            self._runtime,
+            grad,
+            weight,
+            grad_x,
+            stride=stride,
+            padding=padding,
+            **self._options,
         )
 
     def conv2d_weight_gradient(
@@ -166,7 +193,14 @@ class DeviceBackend(Backend):
         reads(shape, grad=grad)
         writes((o,), grad_bias=grad_bias)
         self._kernels.conv2d.weight_gradient(
-            self._runtime, x, grad, grad_weight, grad_bias, stride=stride, padding=padding
+            self._runtime,
+            x,
+            grad,
+            grad_weight,
+            grad_bias,
+            stride=stride,
+            padding=padding,
+            **self._options,
         )
 
     def epilogue_gradient(
@@ -209,14 +243,22 @@ class DeviceBackend(Backend):
         reads((o, i), weight=weight)
         reads((o,), bias=bias)
         writes((n, o), out=out)
-        self._kernels.linear.forward(self._runtime, x, weight, bias, out, relu=epilogue == "relu")
+        self._kernels.linear.forward(
+            self._runtime,
+            x,
+            weight,
+            bias,
+            out,
+            relu=epilogue == "relu",
+            **self._options,
+        )
 
     def linear_input_gradient(self, grad: Buffer, weight: Buffer, grad_x: Buffer) -> None:
         (n, o), (_, i) = shape_of(2, grad=grad), shape_of(2, weight=weight)
         reads((n, o), grad=grad)
         reads((o, i), weight=weight)
         writes((n, i), grad_x=grad_x)
-        self._kernels.linear.input_gradient(self._runtime, grad, weight, grad_x)
+        self._kernels.linear.input_gradient(self._runtime, grad, weight, grad_x, **self._options)
 
     def linear_weight_gradient(
         self,
@@ -234,7 +276,9 @@ class DeviceBackend(Backend):
             reads((n, i), x=x)
             writes((o, i), grad_weight=grad_weight)
         writes((o,), grad_bias=grad_bias)
-        self._kernels.linear.weight_gradient(self._runtime, x, grad, grad_weight, grad_bias)
+        self._kernels.linear.weight_gradient(
+            self._runtime, x, grad, grad_weight, grad_bias, **self._options
+        )
 
     # -- pooling, dropout, normalisation --------------------------------------------------------
 

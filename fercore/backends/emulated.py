@@ -6,6 +6,7 @@ from typing import Any
 
 from cuda_kernels.compilers import find
 from cuda_kernels.emulated import EmulatedRuntime
+from cuda_kernels.specs import Precision
 from fercore.backends.device import DeviceBackend, try_compiler
 
 
@@ -14,13 +15,14 @@ class EmulatedBackend(DeviceBackend):
 
     name = "emulated"
 
-    def __init__(self) -> None:
+    def __init__(self, precision: Precision = "fp32") -> None:
         try_compiler(self.name, "host")
-        super().__init__(EmulatedRuntime())
+        super().__init__(EmulatedRuntime(), precision=precision)
 
     def build_info(self) -> dict[str, Any]:
         return {
             "instructions": f"emulated sm_{self._runtime.arch}",
+            "precision": self._precision,
             "compiler": find("host").identity,
             "threads": 1,
         }

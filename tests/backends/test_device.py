@@ -74,6 +74,27 @@ def test_cuda_launches_what_emulated_launches(cupy, method):
     assert [(name, grid) for name, grid, *_ in cupy.launches] == launched
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bf16x3"])
+def test_a_precision_is_that_of_products(precision, random):
+    backend, launched = backends.get("emulated", precision=precision), []
+    backend._runtime.on_launch = lambda kernel, grid: launched.append(kernel.name)
+    matrix, images = (
+        backend.from_host(random.standard_normal(shape)) for shape in ((8, 8), (1, 4, 4, 8))
+    )
+    weight, bias = (backend.from_host(random.standard_normal(shape)) for shape in ((8, 1, 1, 8), 8))
+    out, image, kernel = (backend.empty(one.shape) for one in (matrix, images, weight))
+    backend.linear_forward(matrix, matrix, bias, out)
+    backend.linear_input_gradient(matrix, matrix, out)
+    backend.linear_weight_gradient(matrix, matrix, out, None)
+    backend.conv2d_forward(images, weight, bias, image)
+    backend.conv2d_input_gradient(images, weight, image)
+    backend.conv2d_weight_gradient(images, images, kernel, None)
+    passes = ("forward", "input_gradient", "weight_gradient")
+    layers = ("linear", "conv2d")
+    assert launched == [f"{layer}_{one}_{precision}_mma" for layer in layers for one in passes]
+    assert backend.build_info()["precision"] == precision
+
+
 def test_scopes_are_nvtx_ranges(cupy):
     backend = backends.get("cuda")
     with pytest.raises(KeyError), backend.scope("conv1_1 forward"):
@@ -109,6 +130,20 @@ def test_a_gpu_that_is_too_old(monkeypatch):
     install(monkeypatch, "70")
     with pytest.raises(FercoreError, match=r"this GPU is sm_70, and the kernels need sm_75 .*cpu"):
         backends.get("cuda")
+
+
+def test_a_gpu_without_the_tensor_cores(cupy, monkeypatch):
+    install(monkeypatch, "75")
+    message = "backend cuda: tf32 needs the tensor cores of sm_80 or newer, and this GPU is sm_75"
+    with pytest.raises(FercoreError, match=message):
+        backends.get("cuda", precision="tf32")
+    assert backends.get("cuda").build_info()["precision"] == "fp32"
+
+
+@pytest.mark.parametrize("name", ["cuda", "emulated"])
+def test_a_precision_that_nobody_has(cupy, name):
+    with pytest.raises(ValueError, match="must be fp32, tf32 or bf16x3, not fp16"):
+        backends.get(name, precision="fp16")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,21 @@ def test_an_unknown_name_gets_a_hint(name, mend):
         backends.get(name)
 
 
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_a_processor_refuses_the_precisions_of_tensor_cores(name):
+    for precision in ("tf32", "bf16x3"):
+        message = f"backend {name} computes in fp32, not in {precision}; choose precision fp32"
+        with pytest.raises(FercoreError, match=message):
+            backends.get(name, precision=precision)
+    backends.check_precision(name, "fp32")
+
+
+def test_auto_without_a_gpu_refuses_the_precisions_of_tensor_cores(no_compiled_module):
+    message = r"device auto: tf32 is for GPUs, and backend cuda: CuPy is missing"
+    with pytest.raises(FercoreError, match=message):
+        backends.get("auto", precision="tf32")
+
+
 def test_reference_refuses_dtypes_that_do_not_float():
     with pytest.raises(ValueError, match="int32"):
         backends.get("reference", dtype="int32")

@@ -299,11 +299,15 @@ def test_all_orders_of_threads_give_the_same_bits():
 
 @dataclasses.dataclass(frozen=True)
 class Bug:
-    """``text`` of the source replaced by ``mistake``; ``seen`` in a message or as a result."""
+    """``text`` of the source, or of a header, replaced by ``mistake``.
+
+    ``seen`` is in a message, or the name of a wrong result.
+    """
 
     text: str
     mistake: str
     seen: str
+    file: str = ""
 
 
 UNWRITTEN, RACE = "nobody has written yet", "race in shared memory"
@@ -318,19 +322,26 @@ BUGS = {
         "= sum;\n    __syncthreads();", "= sum;", f"{UNWRITTEN}|{RACE}"
     ),
     "padding read from memory": Bug(
-        "static_cast<u32>(a.y + b.y) < height",
-        "a.y > -99",
+        "static_cast<u32>(at.y) < height",
+        "at.y > -99",
         r"x\[-?\d+\] is outside its 4524 entries",
+        "place.cuh",
     ),
     "matrix read past the end": Bug(
         "return i < count ? Place{static_cast<i64>",
         "return i <= count ? Place{static_cast<i64>",
         r"weight\[\d+\] is outside its 135 entries",
+        "place.cuh",
     ),
-    "equals go to the last": Bug("return a > b ||", "return a >= b ||", "argmax"),
-    "windows misread": Bug("+ i / 2 % 2,", "+ i % 2,", "pooled"),
+    "equals go to the last": Bug(
+        "return a > b ||", "return a >= b ||", "argmax", "convolution.cuh"
+    ),
+    "windows misread": Bug("+ entry / 2,", "+ entry % 2,", "pooled", "convolution.cuh"),
     "phases forgotten": Bug(
-        "first = (phase + stride - padding % stride) % stride;", "first = phase;", "grad_x"
+        "first = (phase + stride - padding % stride) % stride;",
+        "first = phase;",
+        "grad_x",
+        "convolution.cuh",
     ),
     "slices overlap": Bug("min(k0 + slice, s.pixels())", "s.pixels()", "grad_weight"),
     "last slice left out": Bug(
@@ -352,7 +363,7 @@ def what_is_wrong(runtime):
 @pytest.mark.parametrize("name", BUGS)
 def test_mistake_is_seen(tmp_path, name):
     bug = BUGS[name]
-    for runtime in with_mistake(tmp_path, conv2d.SOURCE, bug.text, bug.mistake):
+    for runtime in with_mistake(tmp_path, conv2d.SIMPLE, bug.text, bug.mistake, bug.file):
         assert re.search(bug.seen, str(what_is_wrong(runtime)))
 
 

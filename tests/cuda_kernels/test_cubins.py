@@ -59,6 +59,17 @@ def test_machine_code_is_what_the_version_is_for(cuda_compiler, disassembler, ta
         local = {code for code in codes if re.match(r"(LDL|STL)\b", code)}
         assert not local, f"{kernel.name} uses local memory: {local}"
         assert any(code.startswith("HMMA") for code in codes) == ("mma" in kernel.name)
+        if "mma" in kernel.name:
+            check_main_loop(kernel.name, [opcode(one) for one in machine_code[kernel.name]])
+
+
+def check_main_loop(name, codes):
+    """Copies are of 16 bytes, and registers are multiplied where they were loaded or summed."""
+    assert all(code.endswith(".128") for code in codes if code.startswith("LDGSTS")), name
+    products = [i for i, code in enumerate(codes) if code.startswith("HMMA")]
+    loop = codes[products[0] : products[-1]]
+    moves = [code for code in loop if re.match(r"(MOV|IMAD\.MOV)\b", code)]
+    assert len(moves) <= 16, f"{name}: {len(moves)} moves between {len(products)} products"
 
 
 @pytest.mark.parametrize("target", ["sm_75", "sm_80", "sm_90", "sm_120"])

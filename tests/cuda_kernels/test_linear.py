@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 
 from cuda_kernels import linear
+from cuda_kernels.emulated import ORDERS, EmulatedRuntime
 from tests.backends.harness import normal, relative_error, small_integers
 from tests.cuda_kernels.harness import poisoned, to_device
+from tests.cuda_kernels.precisions import Numbers
 
 ANY_SHAPE = [(1, 1, 1), (3, 5, 7), (1, 700, 33), (70, 31, 65), (130, 16, 5)]
 WHOLE_CHUNKS = [(1, 8, 8), (5, 136, 24), (130, 264, 136), (3, 1000, 8)]
 
 CASES = [
     *((precision, 1, shape) for precision in ("fp32", "bf16") for shape in ANY_SHAPE),
-    *(("bf16", 2, shape) for shape in WHOLE_CHUNKS),
+    ("tf32", 1, (3, 5, 7)),  # by the kernels in fp32
+    *((precision, 2, shape) for precision in ("bf16", "tf32", "bf16x3") for shape in WHOLE_CHUNKS),
+    *((precision, 2, (5, 12, 132)) for precision in ("tf32", "bf16x3")),
 ]
 every_case = pytest.mark.parametrize(
     ("precision", "version", "shape"), CASES, ids=["-".join(map(str, case)) for case in CASES]
@@ -20,53 +24,13 @@ every_case = pytest.mark.parametrize(
 both_numbers = pytest.mark.parametrize("numbers", [small_integers, normal])
 
 
-class Layer:
-    """Operands in a precision, in memory of a runtime, and as exact numbers."""
-
-    def __init__(self, runtime, random, precision, version, numbers):
-        if precision == "bf16" and version == 2 and runtime.arch < 80:
-            pytest.skip("tensor cores need sm_80")
-        self.runtime, self.random, self.numbers = runtime, random, numbers
-        self.narrow = precision == "bf16"
-        runtime.pins |= {
-            f"linear_{what}": version for what in ("forward", "input_gradient", "weight_gradient")
-        }
-
-    def operand(self, *shape):
-        """A buffer, and its content in float64."""
-        array = self.numbers(self.random, *shape)
-        if not self.narrow:
-            return to_device(self.runtime, array), array.astype(np.float64)
-        bits = linear.to_bf16(array)
-        return to_device(self.runtime, bits), linear.from_bf16(bits).astype(np.float64)
-
-    def output(self, *shape):
-        return poisoned(self.runtime, *shape, dtype=np.uint16 if self.narrow else np.float32)
-
-    def check(self, buffer, expected, terms):
-        actual = self.runtime.copy_out(buffer)
-        narrow = actual.dtype == np.uint16
-        rounded = expected.astype(np.float32)
-        if narrow:
-            actual, rounded = linear.from_bf16(actual), linear.from_bf16(linear.to_bf16(rounded))
-        if self.numbers is small_integers:
-            return np.testing.assert_array_equal(actual, rounded, strict=True)
-        if narrow:  # of few entries, rounding alone may make more than the gate's share
-            gate = max(2.5e-3, 1.05 * relative_error(rounded, expected))
-        else:
-            gate = 1e-5 if self.narrow else 2e-6 * max(1, (terms / 4608) ** 0.5)
-        error = relative_error(actual, expected)
-        assert error <= gate, f"relative error {error:.3g} > {gate:.3g}"
-        return None
-
-
 @every_case
 @both_numbers
 @pytest.mark.parametrize("biased_relu", [True, False])
 def test_forward(runtime, random, precision, version, shape, numbers, biased_relu):
     n, i, o = shape
-    layer = Layer(runtime, random, precision, version, numbers)
-    (x, exact_x), (weight, exact_weight) = layer.operand(n, i), layer.operand(o, i)
+    layer = Numbers(runtime, precision, version, numbers, random)
+    (x, exact_x), (weight, exact_weight) = layer.drawn(n, i), layer.drawn(o, i)
     bias, out = numbers(random, o), layer.output(n, o)
     linear.forward(
         runtime,
@@ -87,8 +51,8 @@ def test_forward(runtime, random, precision, version, shape, numbers, biased_rel
 @both_numbers
 def test_input_gradient(runtime, random, precision, version, shape, numbers):
     n, i, o = shape
-    layer = Layer(runtime, random, precision, version, numbers)
-    (grad, exact_grad), (weight, exact_weight) = layer.operand(n, o), layer.operand(o, i)
+    layer = Numbers(runtime, precision, version, numbers, random)
+    (grad, exact_grad), (weight, exact_weight) = layer.drawn(n, o), layer.drawn(o, i)
     grad_x = layer.output(n, i)
     linear.input_gradient(runtime, grad, weight, grad_x, precision=precision)
     layer.check(grad_x, exact_grad @ exact_weight, o)
@@ -99,8 +63,8 @@ def test_input_gradient(runtime, random, precision, version, shape, numbers):
 @pytest.mark.parametrize("accumulate", [True, False])
 def test_weight_gradient(runtime, random, precision, version, shape, numbers, accumulate):
     n, i, o = shape
-    layer = Layer(runtime, random, precision, version, numbers)
-    (x, exact_x), (grad, exact_grad) = layer.operand(n, i), layer.operand(n, o)
+    layer = Numbers(runtime, precision, version, numbers, random)
+    (x, exact_x), (grad, exact_grad) = layer.drawn(n, i), layer.drawn(n, o)
     before = numbers(random, o, i), numbers(random, o)
     if accumulate:
         grad_weight, grad_bias = (to_device(runtime, array) for array in before)
@@ -132,18 +96,39 @@ def test_a_relu_keeps_nan(runtime, random):
     assert np.isnan(runtime.copy_out(out)).tolist() == [[False] * 8, [True] * 8]
 
 
-def test_all_orders_of_threads_give_the_same_bits(random):
-    from cuda_kernels.emulated import ORDERS, EmulatedRuntime
-
-    arrays = [linear.to_bf16(normal(random, *shape)) for shape in ((40, 72), (56, 72))]
-    results = set()
+@pytest.mark.parametrize("precision", ["bf16", "tf32", "bf16x3"])
+def test_all_orders_of_threads_give_the_same_bits(random, precision):
+    arrays, results = [normal(random, *shape) for shape in ((40, 72), (56, 72))], set()
     for order in ORDERS:
-        runtime = EmulatedRuntime(order)
-        out = poisoned(runtime, 40, 56, dtype=np.uint16)
-        x, weight = (to_device(runtime, array) for array in arrays)
-        linear.forward(runtime, x, weight, None, out, precision="bf16")
+        layer = Numbers(EmulatedRuntime(order), precision, 2, normal)
+        (x, _), (weight, _) = (layer.operand(array) for array in arrays)
+        out = layer.output(40, 56)
+        linear.forward(layer.runtime, x, weight, None, out, precision=precision)
         results.add(out.tobytes())
     assert len(results) == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "least", "most"),
+    [("tf32", 1e-4, 4.5e-4), ("bf16x3", 1e-6, 8e-6)],  # tf32 cut off rather than rounded: 7e-4
+    ids=["tf32", "bf16x3"],
+)
+def test_errors_are_those_of_the_precision(emulated, random, precision, least, most):
+    (x, weight), out = (normal(random, 64, 512) for _ in range(2)), poisoned(emulated, 64, 64)
+    operands = to_device(emulated, x), to_device(emulated, weight)
+    linear.forward(emulated, *operands, None, out, precision=precision)
+    assert least < relative_error(out, x.astype(float) @ weight.T) < most
+
+
+def test_tf32_of_rounded_operands_is_nearly_exact(emulated, random):
+    x, weight = (
+        (normal(random, *shape).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+        for shape in ((33, 264), (24, 264))
+    )
+    out = poisoned(emulated, 33, 24)
+    operands = to_device(emulated, x), to_device(emulated, weight)
+    linear.forward(emulated, *operands, None, out, precision="tf32")
+    assert relative_error(out, x.astype(float) @ weight.T) <= 1e-5
 
 
 def test_shapes_that_do_not_fit_are_refused(runtime):

@@ -9,6 +9,7 @@ from cuda_kernels import linear, specs
 from cuda_kernels.runtime import KernelError
 from tests.backends.harness import normal, relative_error
 from tests.cuda_kernels.harness import poisoned, to_device
+from tests.cuda_kernels.planting import plant
 
 ROWS, IN, OUT = 70, 136, 72
 
@@ -41,7 +42,7 @@ def forward(runtime, name, random, source=None):
 
 @dataclasses.dataclass(frozen=True)
 class Bug:
-    """``text`` of a kernel's source replaced by ``mistake``.
+    """``text`` of a kernel's source, or of the header ``file``, replaced by ``mistake``.
 
     The message must name the only line that contains ``line`` and match ``pattern``.
     """
@@ -51,13 +52,19 @@ class Bug:
     mistake: str
     line: str = ""
     pattern: str = ""
+    file: str = ""
 
 
 SIMPLE, MMA = "linear_forward", "linear_forward_bf16_mma"
 COMPLETE = "__syncthreads();  // the tiles are complete"
-COPY_A_ROW = "operand + (static_cast<u64>(row) * depth + k), row < count && k < depth);"
-READS, FETCHES = "load4(&tiles.a[k][row])", "ldmatrix(matrices, rows.chunk"
-FRAGMENTS = "mma_m16n8k16_bf16(sum[i][j], of_a[i], pair);"
+READS, FETCHES = "load4(&tiles.a[k][row])", "ldmatrix(of, lines.chunk(row"
+COPIES = "copy_async<16>(tile.lines.chunk"
+WAIT = "wait_for_copies<stages - 2>();"
+
+
+def in_header(text, mistake, line="", pattern="", *, file="tile_product.cuh", kernel=MMA):
+    return Bug(kernel, text, mistake, line, pattern, file)
+
 
 CAUGHT = {
     "barrier removed before reading": Bug(
@@ -68,8 +75,8 @@ CAUGHT = {
         *(SIMPLE, "__syncthreads();  // nobody reads them any more", ""),
         *("tile[k][row] =", "race in shared memory: it (overwrites|reads)"),
     ),
-    "barrier of the pipeline removed": Bug(
-        *(MMA, "__syncthreads();                // everybody's", "// everybody's"),
+    "barrier of the pipeline removed": in_header(
+        *("__syncthreads();                // everybody's", "// everybody's"),
         *(FETCHES, "race in shared memory|written yet|a wait is missing"),
     ),
     "barrier for half of the threads": Bug(
@@ -80,9 +87,10 @@ CAUGHT = {
         *(SIMPLE, "r < rows && t < depth", "r <= rows && t < depth"),
         *("r <= rows", r"(x|weight)\[\d+\] is outside its \d+ entries"),
     ),
-    "copy past the end": Bug(
-        *(MMA, COPY_A_ROW, COPY_A_ROW.replace("row < count", "row <= count")),
-        *("copy_async<16>(rows.chunk", r"(x|weight)\[\d+\.\.\d+\] is outside its \d+ entries"),
+    "copy past the end": in_header(
+        *("return i < count ?", "return i <= count ?"),
+        *(COPIES, r"(x|weight)\[\d+\.\.\d+\] is outside its \d+ entries"),
+        file="place.cuh",
     ),
     "write past the end": Bug(
         *(SIMPLE, "if (r < rows && c < columns)", "if (r <= rows && c < columns)"),
@@ -92,51 +100,62 @@ CAUGHT = {
         *(SIMPLE, "tile[k][row] =", "tile[k][row + 5] ="),
         *("tile[k][row + 5] =", "index 68 of an array of 68 in shared memory"),
     ),
-    "wait dropped": Bug(
-        *(MMA, "wait_for_copies<stages - 2>();", ""),
-        *(FETCHES, "a wait is missing"),
+    "wait dropped": in_header(WAIT, "", FETCHES, "a wait is missing"),
+    "wait for one group too few": in_header(
+        *(WAIT, WAIT.replace("2", "1"), FETCHES, "a wait is missing")
     ),
-    "wait for one group too few": Bug(
-        *(MMA, "wait_for_copies<stages - 2>();", "wait_for_copies<stages - 1>();"),
-        *(FETCHES, "a wait is missing"),
+    "stage refilled while it is read": in_header(
+        *("prefetch(step + stages - 1);", "prefetch(step + stages);"),
+        *("", "race in shared memory|a wait is missing|written yet"),
+    ),
+    "shared memory read past a tile": in_header(
+        *("lines.chunk(row + 8 *", "lines.chunk(row + 64 + 8 *"),
+        *("entries[row][first(row, chunk)]", "index 1[0-9]+ of an array of 128 in shared memory"),
+        file="fragments.cuh",
     ),
 }
 
 WRONG = {
-    "registers of b swapped": Bug(
-        MMA,
-        "of_b[j / 2][j % 2 * 2], of_b[j / 2][j % 2 * 2 + 1]",
-        "of_b[j / 2][j % 2 * 2 + 1], of_b[j / 2][j % 2 * 2]",
+    "registers of a swapped": in_header(
+        *("side == Side::a ? matrix % 2", "side == Side::b ? matrix % 2"), file="fragments.cuh"
     ),
-    "registers of a swapped": Bug(
-        MMA,
-        FRAGMENTS,
-        "const u32 swapped[4] = {of_a[i][0], of_a[i][2], of_a[i][1], of_a[i][3]};"
-        + FRAGMENTS.replace("of_a[i]", "swapped"),
+    "registers of b swapped": in_header(
+        "y[j % 2 * 2], y[j % 2 * 2 + 1]", "y[j % 2 * 2 + 1], y[j % 2 * 2]", file="fragments.cuh"
     ),
-    "sums of neighbours swapped": Bug(
-        MMA,
-        "store(row, column, sum[i][j][0], sum[i][j][1]);",
-        "store(row, column, sum[i][j][1], sum[i][j][0]);",
+    "sums of neighbours swapped": in_header(
+        "pair[0], pair[1]", "pair[1], pair[0]", file="tile_epilogue.cuh"
+    ),
+    "a chunk too few": in_header(
+        "chunk < chunks_of_stage; chunk +=", "chunk + 2 < chunks_of_stage; chunk +="
+    ),
+    "copy of what is nowhere": in_header("image.contains(at));", "true);"),
+    "a walk that stands still": in_header("if (along_k) terms.advance(depth_of_stage<Entry>);", ""),
+    "terms of tf32 in another order": in_header(
+        *("y[j % 2 * 2], y[j % 2 * 2 + 1]", "y[j % 2 * 2 + 1], y[j % 2 * 2]"),
+        file="fragments.cuh",
+        kernel="linear_forward_tf32_mma",
     ),
     "one term too few": Bug(SIMPLE, "k < depth_of_tile; ++k", "k < depth_of_tile - 1; ++k"),
 }
 
 
-def plant(bug, folder):
-    """The source with the mistake, under its own name in ``folder``."""
-    original = specs.kernel(bug.kernel).source
-    text = original.read_text()
-    assert text.count(bug.text) == 1, f"{bug.text!r} is not in {original.name} once"
-    source = folder / original.name
-    source.write_text(text.replace(bug.text, bug.mistake))
-    return source
-
-
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     """Builds each variant once for all orders of threads."""
-    return functools.cache(lambda bug: plant(bug, tmp_path_factory.mktemp("planted")))
+
+    def source(bug):
+        folder, original = tmp_path_factory.mktemp("planted"), specs.kernel(bug.kernel).source
+        return plant(folder, original, bug.text, bug.mistake, bug.file, only=bug.kernel)
+
+    return functools.cache(source)
+
+
+def places_of(text, folder):
+    """FILE:LINE of every line in the folder that contains ``text``."""
+    for path in folder.glob("*.cu*"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if text in line:
+                yield f"{path.name}:{number}"
 
 
 @pytest.mark.parametrize("name", CAUGHT)
@@ -145,9 +164,8 @@ def test_mistake_is_caught_with_its_line(emulated, random, planted, name):
     source = planted(bug)
     with pytest.raises(KernelError, match=bug.pattern) as caught:
         forward(emulated, bug.kernel, random, source)
-    lines = source.read_text().splitlines()
-    (number,) = (i for i, line in enumerate(lines, 1) if bug.line in line)
-    assert f"{source.name}:{number}" in str(caught.value)
+    (place,) = places_of(bug.line, source.parent) if bug.line else ("",)
+    assert place in str(caught.value)
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -112,10 +112,34 @@ def test_a_pin_overrules_and_is_not_fallen_back_from():
         choose("linear_forward", PROBLEM, arch=90, pins={"linear_forward": 9})
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bf16x3"])
+def test_fp32_stands_in_where_tensor_cores_do_not_suit(precision):
+    def chosen(problem=PROBLEM, arch=90, operation="linear_forward", **pins):
+        return choose(operation, problem, arch=arch, precision=precision, pins=pins).name
+
+    assert chosen() == f"linear_forward_{precision}_mma"
+    assert chosen(arch=75) == "linear_forward"
+    assert chosen(dataclasses.replace(PROBLEM, o=6)) == "linear_forward"
+    assert chosen(dataclasses.replace(PROBLEM, o=12)) == f"linear_forward_{precision}_mma"
+    assert chosen(dataclasses.replace(PROBLEM, aligned=False)) == "linear_forward"
+    assert chosen(linear_forward=1) == "linear_forward"
+    sums = linear.ColumnSums(n=3, o=5, bytes=80)
+    assert chosen(sums, operation="linear_bias_gradient") == "linear_bias_gradient"
+
+
+def test_nothing_stands_in_for_buffers_of_another_type():
+    with pytest.raises(UnsuitableError, match="is for fp32, not bf16"):
+        choose("fill", PROBLEM, arch=90, precision="bf16")
+    with pytest.raises(UnsuitableError, match="is for bf16x3, not fp32"):
+        choose("linear_forward", PROBLEM, arch=90, pins={"linear_forward": 2})
+
+
 def test_every_reason_is_told():
+    odd = dataclasses.replace(PROBLEM, o=7)
     with pytest.raises(UnsuitableError) as caught:
-        choose("linear_forward", PROBLEM, arch=90, precision="bf16x3")
-    assert str(caught.value).count("not bf16x3") == 3
+        choose("linear_forward", odd, arch=90, precision="tf32", pins={"linear_forward": 2})
+    assert str(caught.value).count("not tf32") == 2
+    assert "(linear_forward_tf32_mma) needs I and O to be multiples of 4" in str(caught.value)
 
 
 def test_floors():

@@ -78,6 +78,12 @@ def test_swizzled_rows_use_all_banks(runtime):
             assert sorted(chunk) == list(range(8)), "eight rows must lie in eight places"
 
 
+def test_swizzled_floats_of_four_rows_use_all_banks(runtime):
+    banks = poisoned(runtime, 32, dtype=np.uint32)
+    run(runtime, "banks_of_floats", banks=banks)
+    assert sorted(runtime.copy_out(banks) % 32) == list(range(32))
+
+
 @pytest.mark.parametrize("count", [32, 19, 0])
 def test_asynchronous_copies(runtime, random, count):
     x, out = normal(random, 32, 4)[:count].copy(), poisoned(runtime, 3, 32, 4)

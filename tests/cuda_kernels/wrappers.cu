@@ -55,9 +55,9 @@ KERNEL(multiply_tf32, 32, Global<const float> a, Global<const float> b, Global<f
 }
 
 struct Matrices {
-    SwizzledTile<32, 8> plain;
-    SwizzledTile<8, 32> narrow;
-    SwizzledTile<8, 64> wide;
+    SwizzledTile<bf16, 32, 8> plain;
+    SwizzledTile<bf16, 8, 32> narrow;
+    SwizzledTile<bf16, 8, 64> wide;
 };
 
 // x [32][8] is four matrices on top of each other; out [4][4][32] is how, register, lane.
@@ -92,6 +92,25 @@ KERNEL(places, 32, Global<u32> narrow, Global<u32> wide) {
             wide[row * 8 + threadIdx.x] =
                 (shared.wide.chunk(row, threadIdx.x) - first_wide) / 8 % 8;
         }
+    }
+}
+
+struct Floats {
+    SwizzledTile<float, 4, 32, 2> tile;
+};
+
+// The bank in which a lane's float lies, when a warp reads 8 neighbours of each of four rows.
+KERNEL(banks_of_floats, 32, Global<u32> banks) {
+    SHARED(Floats, shared);
+    const u32 lane = threadIdx.x;
+    for (u32 chunk = 0; chunk < 8; ++chunk) {
+        float* to = shared.tile.chunk(lane % 4, chunk);
+        if (lane < 4) store4(to, {0.0F, 1.0F, 2.0F, 3.0F});
+        const u32 of_first = static_cast<u32>(to - shared.tile.chunk(0, 0));
+        __syncthreads();
+        const float number = shared.tile.entry(lane % 4, 4 * chunk + lane / 4 % 4);
+        if (lane / 16 == chunk) banks[lane] = of_first + static_cast<u32>(number);
+        __syncthreads();
     }
 }
 

@@ -1,0 +1,77 @@
+"""Operands and results in each precision: how they are stored, and how exact they have to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuda_kernels import linear
+from cuda_kernels.runtime import Runtime
+from cuda_kernels.specs import Precision
+from tests.backends.harness import relative_error, small_integers
+from tests.cuda_kernels.harness import poisoned, to_device
+
+RAW_GATES = {"tf32": 1e-3, "bf16x3": 2e-5}
+"""Relative errors of products of float32 numbers that were not rounded before."""
+
+
+class Numbers:
+    """Draws operands and checks results, on one runtime, in one precision and version."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        precision: Precision,
+        version: int,
+        draw: Callable[..., np.ndarray],
+        random: np.random.Generator | None = None,
+    ) -> None:
+        if version == 2 and runtime.arch < 80:
+            pytest.skip("tensor cores need sm_80")
+        self.runtime, self.precision, self.draw = runtime, precision, draw
+        self.random = random or np.random.default_rng(0)
+        operations = ("forward", "forward_pool", "input_gradient", "weight_gradient")
+        for layer in ("linear", "conv2d"):
+            runtime.pins |= {f"{layer}_{operation}": version for operation in operations}
+        self.version = version
+
+    @property
+    def narrow(self) -> bool:
+        return self.precision == "bf16"
+
+    def operand(self, array: np.ndarray) -> tuple[Any, np.ndarray]:
+        """A buffer, and its content in float64."""
+        if not self.narrow:
+            return to_device(self.runtime, array), array.astype(np.float64)
+        bits = linear.to_bf16(array)
+        return to_device(self.runtime, bits), linear.from_bf16(bits).astype(np.float64)
+
+    def drawn(self, *shape: int) -> tuple[Any, np.ndarray]:
+        return self.operand(self.draw(self.random, *shape))
+
+    def output(self, *shape: int) -> Any:
+        return poisoned(self.runtime, *shape, dtype=np.uint16 if self.narrow else np.float32)
+
+    def check(self, buffer: Any, expected: np.ndarray, terms: int) -> None:
+        """A result against float64: bit for bit, or at the gate of sums of ``terms`` products."""
+        actual = self.runtime.copy_out(buffer)
+        rounded = expected.astype(np.float32)
+        narrow = actual.dtype == np.uint16
+        if narrow:
+            actual, rounded = linear.from_bf16(actual), linear.from_bf16(linear.to_bf16(rounded))
+        if self.draw is small_integers:
+            return np.testing.assert_array_equal(actual, rounded, strict=True)
+        if narrow:  # of few entries, rounding alone may make more than the gate's share
+            gate = max(2.5e-3, 1.05 * relative_error(rounded, expected))
+        elif self.narrow:
+            gate = 1e-5
+        elif self.version == 2:
+            gate = RAW_GATES[self.precision]
+        else:
+            gate = 2e-6 * max(1, (terms / 4608) ** 0.5)
+        error = relative_error(actual, expected)
+        assert error <= gate, f"relative error {error:.3g} > {gate:.3g}"
+        return None

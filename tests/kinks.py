@@ -1,0 +1,73 @@
+"""Two backends that take the same side at every kink of ReLU and max-pool.
+
+A sum that rounding moves over 0, or past its neighbour in a window, sends a gradient elsewhere: an
+error of 100 % in one entry, which says nothing about the products. (Of sums that are off by 1e-4,
+one in 10,000 is so; the relative error of a gradient below them is the root of that, 1e-2.) So the
+reference follows the decisions of the backend that it is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fercore.backends.interface import Backend
+from fercore.backends.reference import ReferenceBackend
+
+Decision = tuple[np.ndarray, np.ndarray | None]
+"""Which outputs of an epilogue are positive, and where in their windows they were."""
+
+LEAST = 1e-300  # a positive number that is nothing
+
+
+def decide(backend: Backend, decisions: list[Decision]) -> None:
+    """Let ``backend`` write down the decisions of every forward pass from now on."""
+    convolve, multiply = backend.conv2d_forward, backend.linear_forward
+
+    def conv2d_forward(
+        x: Any, weight: Any, bias: Any, out: Any, argmax: Any = None, **options: Any
+    ) -> None:
+        convolve(x, weight, bias, out, argmax, **options)
+        places = None if argmax is None else backend.to_host(argmax)
+        decisions.append((backend.to_host(out) > 0, places))
+
+    def linear_forward(x: Any, weight: Any, bias: Any, out: Any, **options: Any) -> None:
+        multiply(x, weight, bias, out, **options)
+        decisions.append((backend.to_host(out) > 0, None))
+
+    backend.conv2d_forward = conv2d_forward  # type: ignore[method-assign]
+    backend.linear_forward = linear_forward  # type: ignore[method-assign]
+
+
+class Follower(ReferenceBackend):
+    """The reference with another backend's decisions, in their order."""
+
+    decisions: Iterator[Decision]
+
+    def conv2d_forward(
+        self, x, weight, bias, out, argmax=None, *, stride=1, padding=0, epilogue="none"
+    ):
+        positive, places = next(self.decisions)
+        if epilogue != "relu_pool":
+            super().conv2d_forward(x, weight, bias, out, stride=stride, padding=padding)
+        else:
+            sizes = zip(x.shape[1:3], weight.shape[1:3], strict=True)
+            p, q = ((size + 2 * padding - k) // stride + 1 for size, k in sizes)
+            before = np.empty((len(x), p, q, len(weight)))
+            super().conv2d_forward(x, weight, bias, before, stride=stride, padding=padding)
+            n, y, x, channel = np.indices(out.shape)
+            out[...] = before[n, 2 * y + places // 2, 2 * x + places % 2, channel]
+            argmax[...] = places
+        self._follow(out, positive, epilogue)
+
+    def linear_forward(self, x, weight, bias, out, *, epilogue="none"):
+        positive, _ = next(self.decisions)
+        super().linear_forward(x, weight, bias, out)
+        self._follow(out, positive, epilogue)
+
+    @staticmethod
+    def _follow(out, positive, epilogue):
+        if epilogue != "none":
+            out[...] = np.where(positive, np.maximum(out, LEAST), 0)
