@@ -173,6 +173,9 @@ def _compile(command: list[str], source: Path, what: str) -> str:
     return log.strip()
 
 
+SHOWN_LINES = 20
+"""Of a compiler's messages that point to no line of source."""
+
 _LOCATION = re.compile(r"^(?P<file>[^\s:(][^:(\n]*)[:(](?P<line>\d+)[^\n]*?error[ :]", re.MULTILINE)
 
 
@@ -186,4 +189,6 @@ def _failure(source: Path, what: str, log: str) -> BuildError:
         message = f"{first} ({what})"
         if number <= len(lines):
             message += f"\n{number:6} | {lines[number - 1]}"
-    return BuildError(f"{message}\n{log.strip()}" if not found else message, log)
+    else:
+        message += "\n" + "\n".join(log.strip().splitlines()[:SHOWN_LINES])
+    return BuildError(message, log)

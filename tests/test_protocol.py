@@ -100,13 +100,13 @@ def done(folders, tmp_path_factory):
 
 
 def files_of(path):
-    """Every file of a study and its bytes, without speeds, which differ from run to run."""
+    """Every file of a study and its bytes, without what differs from process to process."""
     contents = {}
     for file in sorted(path.rglob("*")):
         if file.name == "metrics.jsonl":
             lines = [json.loads(line) for line in file.read_text().splitlines()]
             for line in lines:
-                del line["seconds"], line["images_per_s"]
+                del line["seconds"], line["images_per_s"], line["kept_features"]
             contents[str(file.relative_to(path))] = lines
         elif file.is_file():
             contents[str(file.relative_to(path))] = file.read_bytes()

@@ -20,8 +20,10 @@ typedef long long i64;
 // KERNEL(scale, 256, Global<float> x, u32 count, float factor) { ... }
 // A kernel, the most threads that one of its blocks may have, and its parameters: buffers and
 // numbers. They are read from the source text, too, so each is written out here, with no macro.
+// Two blocks have to fit a multiprocessor, so that one computes while the other waits; without that
+// number the compiler spills registers on some architectures to make room for more.
 #define KERNEL(name, threads, ...) \
-    extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+    extern "C" __global__ void __launch_bounds__(threads, 2) name(__VA_ARGS__)
 
 // A buffer in global memory, null if it is absent. Each is a buffer of its own: a kernel that works
 // in place has one parameter for what it reads and writes. The emulator checks every access.

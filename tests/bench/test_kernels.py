@@ -147,7 +147,7 @@ def test_on_a_gpu_rows_have_rates_and_floors(monkeypatch):
     sweep = Sweep(EmulatedRuntime(), arguments(*FC3, "--rate", "bf16=790"), emulated=False)
     assert sweep.rates.keys() == {"copy", "fp32", "bf16"}
     assert sweep.rates["bf16"] == 790e12
-    first, second, refused = sweep.rows("tiny", [2])
+    first, second, *_, refused = sweep.rows("tiny", [2])
     assert first["runs"] >= timing.FEWEST
     for row in (first, second):
         assert row["percent_of_floor"] == pytest.approx(100 * row["floor_us"] / row["us"])
@@ -169,7 +169,8 @@ def test_the_command_writes_a_file(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.count("us emulated") == 2
     sweep = json.loads(out.read_text())
-    assert (sweep["emulated"], sweep["device"], len(sweep["rows"])) == (True, "emulated", 3)
+    assert (sweep["emulated"], sweep["device"]) == (True, "emulated")
+    assert sum("emulated_us" in row for row in sweep["rows"]) == 2
     assert sweep["machine"]["date"][:2] == "20"
 
 
