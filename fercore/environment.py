@@ -21,6 +21,7 @@ DECIDES_BITS = (
     "compiler",
     "blas",
     "blas_core",
+    "convolution",
 )
 """Entries that must be the same for the same seed to give the same bits."""
 

@@ -37,27 +37,40 @@ def pytest_terminal_summary(terminalreporter):
                 terminalreporter.write_line(value)
 
 
+Case = tuple[str, dict[str, str]]
+"""A backend's name and its options."""
+
 DTYPES = {"reference": ("float64", "float32")}
 """The dtypes to test a backend in, for the backends that offer a choice."""
 
-BACKENDS = [(name, dtype) for name in backends.NAMES for dtype in DTYPES.get(name, (None,))]
+BACKENDS: list[Case] = [
+    (name, {} if dtype is None else {"dtype": dtype})
+    for name in backends.NAMES
+    for dtype in DTYPES.get(name, (None,))
+]
+
+EXACT: list[Case] = [
+    (name, {"convolution": "direct"} if name == "cpu" else options) for name, options in BACKENDS
+]
+"""Every backend, convolving so that sums of small integers are exact: not by Winograd."""
 
 
 @functools.cache
-def build(name: str, dtype: str | None) -> Backend | str:
+def build(name: str, **options: str) -> Backend | str:
     """A backend, or the reason why this machine has none."""
     try:
-        return backends.get(name, **({} if dtype is None else {"dtype": dtype}))
+        return backends.get(name, **options)
     except FercoreError as error:
         return str(error)
 
 
-def backend_fixture(cases: list[tuple[str, str | None]]):
+def backend_fixture(cases: list[Case]):
     """A fixture that is each of ``cases``; those that cannot run here are skipped, visibly."""
 
-    @pytest.fixture(params=cases, ids=["-".join(filter(None, case)) for case in cases])
+    @pytest.fixture(params=cases, ids=["-".join((name, *o.values())) for name, o in cases])
     def fixture(request: pytest.FixtureRequest) -> Backend:
-        built = build(*request.param)
+        name, options = request.param
+        built = build(name, **options)
         if isinstance(built, str):
             pytest.skip(built)
         return built

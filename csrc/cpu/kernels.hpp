@@ -18,6 +18,10 @@ namespace fercore {
 
 enum class Epilogue { none, relu, relu_pool };
 
+// How convolutions are computed: as measurements say, or always directly, or by Winograd's
+// algorithm wherever it applies.
+enum class Algorithm { automatic, direct, winograd };
+
 struct Conv2d {
     Index n, h, w, c;  // x
     Index o, kh, kw;   // weight [o, kh, kw, c]
@@ -72,11 +76,11 @@ namespace FERCORE_LEVEL {
 void accumulate(Index size, float* total, const float* term);
 
 void conv2d_forward(const Conv2d& shape, const float* x, const float* weight, const float* bias,
-                    Epilogue epilogue, float* out, std::uint8_t* argmax);
+                    Epilogue epilogue, Algorithm algorithm, float* out, std::uint8_t* argmax);
 void conv2d_input_gradient(const Conv2d& shape, const float* grad, const float* weight,
-                           float* grad_x);
+                           Algorithm algorithm, float* grad_x);
 void conv2d_weight_gradient(const Conv2d& shape, const float* x, const float* grad,
-                            float* grad_weight, float* grad_bias);
+                            Algorithm algorithm, float* grad_weight, float* grad_bias);
 
 void linear_forward(Index n, Index in, Index out, const float* x, const float* weight,
                     const float* bias, Epilogue epilogue, float* y);

@@ -68,6 +68,13 @@ Epilogue to_epilogue(const std::string& name, bool may_pool) {
            "must be none, relu" + std::string(may_pool ? " or relu_pool" : "") + ", not " + name);
 }
 
+Algorithm to_algorithm(const std::string& name) {
+    if (name == "auto") return Algorithm::automatic;
+    if (name == "direct") return Algorithm::direct;
+    if (name == "winograd") return Algorithm::winograd;
+    refuse("convolution", "must be auto, direct or winograd, not " + name);
+}
+
 Random to_random(Array rng) {
     const uint32_t* words = data<const uint32_t, 1>(rng, "rng", {4});
     return {words[0], words[1], words[2], words[3]};
@@ -156,25 +163,27 @@ void accumulate(Array total, Array term) {
 // -- convolution --------------------------------------------------------------------------------
 
 void conv2d_forward(Array x, Array weight, Maybe bias, Array out, Maybe argmax, Index stride,
-                    Index padding, const std::string& epilogue) {
+                    Index padding, const std::string& epilogue, const std::string& algorithm) {
     const Conv2d s = to_conv2d(shape_of<4>(x, "x"), shape_of<4>(weight, "weight"), stride, padding);
     const Epilogue how = to_epilogue(epilogue, true);
     const Index pool = how == Epilogue::relu_pool ? 2 : 1;
     const std::array<Index, 4> map = {s.n, s.p / pool, s.q / pool, s.o};
     run(&Table::conv2d_forward, s, data<const float>(x, "x"), data<const float>(weight, "weight"),
-        data<const float, 1>(bias, "bias", {s.o}), how, data<float>(out, "out", map),
-        pool == 2 ? data<uint8_t>(argmax, "argmax", map) : nullptr);
+        data<const float, 1>(bias, "bias", {s.o}), how, to_algorithm(algorithm),
+        data<float>(out, "out", map), pool == 2 ? data<uint8_t>(argmax, "argmax", map) : nullptr);
 }
 
-void conv2d_input_gradient(Array grad, Array weight, Array grad_x, Index stride, Index padding) {
+void conv2d_input_gradient(Array grad, Array weight, Array grad_x, Index stride, Index padding,
+                           const std::string& algorithm) {
     const Conv2d s =
         to_conv2d(shape_of<4>(grad_x, "grad_x"), shape_of<4>(weight, "weight"), stride, padding);
     run(&Table::conv2d_input_gradient, s, data<const float, 4>(grad, "grad", {s.n, s.p, s.q, s.o}),
-        data<const float>(weight, "weight"), data<float>(grad_x, "grad_x"));
+        data<const float>(weight, "weight"), to_algorithm(algorithm),
+        data<float>(grad_x, "grad_x"));
 }
 
 void conv2d_weight_gradient(Maybe x, Array grad, Maybe grad_weight, Maybe grad_bias, Index stride,
-                            Index padding) {
+                            Index padding, const std::string& algorithm) {
     const auto [n, p, q, o] = shape_of<4>(grad, "grad");
     const auto* from = data<const float>(grad, "grad");
     float* sums = data<float, 1>(grad_bias, "grad_bias", {o});
@@ -187,7 +196,7 @@ void conv2d_weight_gradient(Maybe x, Array grad, Maybe grad_weight, Maybe grad_b
         to_conv2d(shape_of<4>(*x, "x"), shape_of<4>(*grad_weight, "grad_weight"), stride, padding);
     data<const float, 4>(grad, "grad", {s.n, s.p, s.q, s.o});
     run(&Table::conv2d_weight_gradient, s, data<const float>(*x, "x"), from,
-        data<float>(*grad_weight, "grad_weight"), sums);
+        to_algorithm(algorithm), data<float>(*grad_weight, "grad_weight"), sums);
 }
 
 void epilogue_gradient(Array grad, Array out, Maybe argmax, Array grad_before,

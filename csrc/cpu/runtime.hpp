@@ -11,7 +11,7 @@ using Index = std::ptrdiff_t;
 int threads();
 
 // Uses of scratch memory that may be alive at the same time in one thread.
-enum class Slot { panels, padded, map, packed, partial, sums, count };
+enum class Slot { panels, padded, map, packed, partial, sums, transformed, count };
 
 // Memory of the calling thread for one use, kept and reused: what an earlier call returned for the
 // same slot is lost. 64-byte aligned; holds old, but never uninitialised, values.

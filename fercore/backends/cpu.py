@@ -2,8 +2,9 @@
 
 The kernels check shapes and dtypes (a ValueError names the argument), release the interpreter's
 lock, and run in as many threads as the environment's ``FERCORE_THREADS`` says, else OpenMP.
-No result depends on that number. Convolutions give an image the same bits in any batch;
-fully connected layers do so only where BLAS does, so compare whole batches with whole batches.
+No result depends on that number. Convolutions, by Winograd's algorithm where that is faster, give
+an image the same bits in any batch; fully connected layers do so only where BLAS does, so compare
+whole batches with whole batches.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from fercore.backends.interface import Augmentation, Backend, Epilogue
+from fercore.errors import FercoreError
 
 Array = np.ndarray
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector registers
+
+Convolution = Literal["auto", "direct", "winograd"]
+"""How convolutions are computed: ``auto`` is what measurements say for the shape at hand;
+``winograd`` is that algorithm wherever it applies (3x3 kernels, stride 1)."""
 
 
 WAITING = {"GOMP_SPINCOUNT": "1000", "OMP_WAIT_POLICY": "passive"}
@@ -60,8 +66,15 @@ class CpuBackend(Backend):
     name = "cpu"
     dtype = np.dtype(np.float32)
 
+    def __init__(self, convolution: Convolution = "auto") -> None:
+        if convolution not in get_args(Convolution):
+            raise FercoreError(
+                f"backend cpu: convolution must be auto, direct or winograd, not {convolution!r}"
+            )
+        self.convolution = convolution
+
     def build_info(self) -> dict[str, Any]:
-        return dict(kernels.build_info())
+        return {**kernels.build_info(), "convolution": self.convolution}
 
     # -- memory ---------------------------------------------------------------------------------
 
@@ -112,7 +125,9 @@ class CpuBackend(Backend):
         padding: int = 0,
         epilogue: Epilogue = "none",
     ) -> None:
-        kernels.conv2d_forward(x, weight, bias, out, argmax, stride, padding, epilogue)
+        kernels.conv2d_forward(
+            x, weight, bias, out, argmax, stride, padding, epilogue, self.convolution
+        )
 
     def conv2d_input_gradient(
         self,
@@ -123,7 +138,7 @@ class CpuBackend(Backend):
         stride: int = 1,
         padding: int = 0,
     ) -> None:
-        kernels.conv2d_input_gradient(grad, weight, grad_x, stride, padding)
+        kernels.conv2d_input_gradient(grad, weight, grad_x, stride, padding, self.convolution)
 
     def conv2d_weight_gradient(
         self,
@@ -135,7 +150,9 @@ class CpuBackend(Backend):
         stride: int = 1,
         padding: int = 0,
     ) -> None:
-        kernels.conv2d_weight_gradient(x, grad, grad_weight, grad_bias, stride, padding)
+        kernels.conv2d_weight_gradient(
+            x, grad, grad_weight, grad_bias, stride, padding, self.convolution
+        )
 
     def epilogue_gradient(
         self,

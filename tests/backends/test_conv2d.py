@@ -18,7 +18,10 @@ from tests.backends.harness import (
     same_bits,
     small_integers,
 )
+from tests.conftest import EXACT, backend_fixture
 from tests.gradient_check import check_gradients
+
+backend = backend_fixture(EXACT)
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,16 @@ pytest.importorskip("_fercore_cpu", reason="the compiled module is not installed
 INSTRUCTIONS = ("portable", "x86-64-v3", "x86-64-v4")
 
 # One call of every kernel that divides its work among threads. `random(shape)` are small integers
-# if the script is given "exact", so that every instruction set must find the same sums.
+# if the script is given "exact", so that every instruction set must find the same sums; else it is
+# also given how to convolve.
 SCRIPT = """
 import hashlib, sys
 import numpy as np
 import fercore.backends
 
-backend = fercore.backends.get("cpu")
-generator = np.random.default_rng(7)
 exact = sys.argv[1] == "exact"
+backend = fercore.backends.get("cpu", convolution="direct" if exact else sys.argv[2])
+generator = np.random.default_rng(7)
 
 def random(*shape):
     if exact:
@@ -76,8 +77,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def digest(kind: str, **environment: str) -> str:
-    finished = run("-c", SCRIPT, kind, **environment)
+def digest(*arguments: str, **environment: str) -> str:
+    finished = run("-c", SCRIPT, *arguments, **environment)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 
@@ -88,7 +89,9 @@ def supported(instructions: str) -> bool:
 
 def test_build_info_says_what_runs():
     info = fercore.backends.get("cpu").build_info()
-    assert info.keys() == {"blas", "blas_core", "compiler", "instructions", "threads"}
+    assert info.keys() == {
+        *("blas", "blas_core", "compiler", "convolution", "instructions", "threads")
+    }
     assert info["instructions"] in INSTRUCTIONS
     assert info["threads"] >= 1
 
@@ -100,15 +103,18 @@ def test_instruction_sets_agree_where_sums_are_exact(instructions):
     assert digest("exact", FERCORE_INSTRUCTIONS=instructions) == digest("exact")
 
 
+@pytest.mark.parametrize("convolution", ["direct", "winograd"])
 @pytest.mark.parametrize("threads", ["1", "3"])
-def test_bits_do_not_depend_on_the_number_of_threads(threads):
-    assert digest("real", FERCORE_THREADS=threads) == digest("real", FERCORE_THREADS="2")
+def test_bits_do_not_depend_on_the_number_of_threads(threads, convolution):
+    two = digest("real", convolution, FERCORE_THREADS="2")
+    assert digest("real", convolution, FERCORE_THREADS=threads) == two
 
 
 @pytest.mark.parametrize("epilogue", ["relu", "relu_pool"])
 @pytest.mark.parametrize(("size", "channels"), [(6, 70), (13, 9), (40, 5)])
-def test_an_image_gets_the_same_bits_in_any_batch(size, channels, epilogue):
-    backend = fercore.backends.get("cpu")
+@pytest.mark.parametrize("convolution", ["direct", "winograd"])
+def test_an_image_gets_the_same_bits_in_any_batch(convolution, size, channels, epilogue):
+    backend = fercore.backends.get("cpu", convolution=convolution)
     random = np.random.default_rng(3)
     images = random.standard_normal((7, size, size, channels), dtype=np.float32)
     weight = random.standard_normal((21, 3, 3, channels), dtype=np.float32)

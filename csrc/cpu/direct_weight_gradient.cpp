@@ -3,9 +3,9 @@
 
 #include <cstring>
 
-#include "kernels.hpp"
 #include "product.hpp"
 #include "strips.hpp"
+#include "weight_gradient.hpp"
 
 namespace fercore::FERCORE_LEVEL {
 namespace {
@@ -120,7 +120,7 @@ void add_slabs(const Shares& a, const float* sums, Index o, Index ky, float* out
 
 }  // namespace
 
-void conv2d_weight_gradient(const Conv2d& s, const float* x, const float* grad, float* grad_weight,
+void weight_gradient_direct(const Conv2d& s, const float* x, const float* grad, float* grad_weight,
                             float* grad_bias) {
     const Shares a(s);
     const Source source = {x, s.h, s.w, s.c, s.padding, s.padding, 1};
@@ -147,12 +147,8 @@ void conv2d_weight_gradient(const Conv2d& s, const float* x, const float* grad, 
             }
         }
     }
-    for (Index o = 0; grad_bias != nullptr && o < s.o; ++o) {
-        double total = 0;
-        for (Index slab = 0; slab < a.slabs; ++slab) {
-            total += bias_sums[slab * a.blocks * a.block + o];
-        }
-        grad_bias[o] = static_cast<float>(total);
+    if (grad_bias != nullptr) {
+        add_bias_sums(bias_sums, a.slabs, a.blocks * a.block, s.o, grad_bias);
     }
 }
 
