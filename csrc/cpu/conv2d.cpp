@@ -46,6 +46,8 @@ void conv2d_weight_gradient(const Conv2d& s, const float* x, const float* grad, 
     const int tile_side = weight_gradient_tile_side(algorithm, s);
     if (tile_side > 0) {
         weight_gradient_winograd(s, x, grad, grad_weight, grad_bias, tile_side);
+    } else if (is_thin(s)) {
+        weight_gradient_thin(s, x, grad, grad_weight, grad_bias);
     } else {
         weight_gradient_direct(s, x, grad, grad_weight, grad_bias);
     }

@@ -58,13 +58,6 @@ void pack_gradient(const float* grad, Index pixels, Index pitch, Index channels,
     }
 }
 
-void add_columns(const float* grad, Index pixels, Index pitch, Index channels, double* sums) {
-    for (Index i = 0; i < pixels; ++i) {
-#pragma omp simd
-        for (Index j = 0; j < channels; ++j) sums[j] += grad[i * pitch + j];
-    }
-}
-
 // One item; `bias_sum` (null if unwanted) gets the sums of the gradients themselves.
 void sum_item(const Shares& a, const Source& x, const float* grad, Index slab, Index b, Index ky,
               float* sum, double* bias_sum) {

@@ -66,7 +66,7 @@ constexpr Tile tile(double speed) {
 }
 
 #if defined(__AVX512F__) || defined(__aarch64__)  // 32 vector registers, else 16
-constexpr Tile tiles[] = {tile<6, 4>(1), tile<8, 3>(1), tile<12, 2>(1), tile<16, 1>(0.6)};
+constexpr Tile tiles[] = {tile<6, 4>(1), tile<8, 3>(1), tile<12, 2>(1), tile<8, 1>(0.75)};
 #else
 constexpr Tile tiles[] = {tile<4, 3>(1), tile<6, 2>(1), tile<12, 1>(0.65)};
 #endif

@@ -1,4 +1,4 @@
-// The weight gradient of a convolution by either algorithm. Part of the kernels: compiled per
+// The weight gradient of a convolution by any algorithm. Part of the kernels: compiled per
 // level.
 #pragma once
 
@@ -14,6 +14,18 @@ void weight_gradient_direct(const Conv2d& shape, const float* x, const float* gr
 // By Winograd's algorithm with tiles of `tile_side` x `tile_side`: 3 x 3 kernels, stride 1.
 void weight_gradient_winograd(const Conv2d& shape, const float* x, const float* grad,
                               float* grad_weight, float* grad_bias, int tile_side);
+
+// Of a single input channel: 2 or 3 columns in the kernel, outputs that are whole vectors.
+void weight_gradient_thin(const Conv2d& shape, const float* x, const float* grad,
+                          float* grad_weight, float* grad_bias);
+
+inline void add_columns(const float* grad, Index pixels, Index pitch, Index channels,
+                        double* sums) {
+    for (Index i = 0; i < pixels; ++i) {
+#pragma omp simd
+        for (Index j = 0; j < channels; ++j) sums[j] += grad[i * pitch + j];
+    }
+}
 
 // The slabs' sums of gradients [slab][pitch], added up in order.
 inline void add_bias_sums(const double* sums, Index slabs, Index pitch, Index channels,

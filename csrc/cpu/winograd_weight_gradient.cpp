@@ -80,18 +80,25 @@ template <int Side>
 Patch<Side> cut(const Source& source, Index image, Index y, Index x, Index channel, Index channels,
                 const Spare& spare) {
     const bool copies = channels % lanes != 0;
+    const Index pixel = source.channels, line = source.width * pixel;
+    const float* from = source.data + (image * source.height + y) * line + x * pixel + channel;
+    const bool inside = y >= 0 && y + Side <= source.height && x >= 0 && x + Side <= source.width;
     Patch<Side> patch;
     for (Index i = 0; i < Side; ++i) {
+        for (Index j = 0; j < Side; ++j) patch.pixels[i][j] = from + i * line + j * pixel;
+    }
+    if (inside && !copies) return patch;
+    for (Index i = 0; i < Side; ++i) {
+        const bool row_inside = y + i >= 0 && y + i < source.height;
         for (Index j = 0; j < Side; ++j) {
-            const bool inside =
-                y + i >= 0 && y + i < source.height && x + j >= 0 && x + j < source.width;
-            const float* pixel =
-                source.data +
-                ((image * source.height + y + i) * source.width + x + j) * source.channels +
-                channel;
-            float* copy = spare.data + (1 + i * Side + j) * spare.pitch;
-            if (inside && copies) std::memcpy(copy, pixel, channels * sizeof(float));
-            patch.pixels[i][j] = !inside ? spare.data : copies ? copy : pixel;
+            const float*& at = patch.pixels[i][j];
+            if (!row_inside || x + j < 0 || x + j >= source.width) {
+                at = spare.data;
+            } else if (copies) {
+                float* copy = spare.data + (1 + i * Side + j) * spare.pitch;
+                std::memcpy(copy, at, channels * sizeof(float));
+                at = copy;
+            }
         }
     }
     return patch;

@@ -92,6 +92,8 @@ LARGE = [
 LAYERS = [
     Case(1, 48, 48, 1, 64, padding=1),  # svgg10 conv1_1
     Case(1, 48, 48, 1, 64, (2, 2)),  # svgg5's first
+    Case(3, 13, 9, 1, 16, stride=2, padding=1),  # a single channel, with strides
+    Case(35, 7, 30, 1, 32, padding=2),
     Case(2, 23, 23, 64, 16),
     Case(4, 48, 48, 3, 16, padding=1),  # weight gradients sum 9216 terms
     Case(2, 24, 24, 32, 32, padding=1),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.layers import layers
 from bench.step import Contestant, measure, random_batch
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,25 @@ def test_step_prints_one_json_object():
     assert result["images_per_s"] > 0
     assert (result["device"], result["model"], result["batch"]) == ("reference", "tiny", 2)
     assert "ratio" not in result  # without an opponent there is nothing to compare with
+
+
+def test_layers_prints_every_direction_of_every_convolution():
+    options = ["--model", "tiny", "--batch", "1", "--seconds", "0", "--json"]
+    command = [sys.executable, "-m", "bench", "layers", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    assert len(result["rows"]) == 10 * 3 - 1  # the images' gradient is not wanted
+    for row in result["rows"]:
+        assert row["ms"].keys() == row["gflops"].keys() == {"auto", "direct", "winograd"}
+        assert min(row["ms"].values()) > 0
+
+
+def test_layers_have_the_sizes_of_the_model():
+    first, *_, last = layers("svgg10")
+    assert (first.name, first.size, first.in_channels, first.pooled) == ("conv1_1", 48, 1, False)
+    assert (last.name, last.size, last.in_channels, last.pooled) == ("conv4_3", 6, 512, True)
+    assert sum(layer.flops(1) for layer in layers("svgg10")) == pytest.approx(1.277e9, rel=1e-3)
+    assert [layer.out_size for layer in layers("svgg5")] == [47, 46, 21, 19, 17]
 
 
 def test_an_unknown_benchmark_names_the_known_ones():
