@@ -15,7 +15,7 @@ namespace fercore::FERCORE_LEVEL {
 namespace {
 
 constexpr Index block_channels = 128;  // whole vectors; sums of a block of out x in: 2.4 MiB
-constexpr Index block_tiles = 48;      // enough to reuse the sums, few enough for the L2 cache
+constexpr Index block_tiles = 96;      // enough to reuse the sums: they and V are in the L3 cache
 constexpr Index most_items = 32;
 constexpr Index slab_tiles = 96;  // at least: a slab's sums are transformed once
 
@@ -187,7 +187,7 @@ struct Item {
 
     void run(Index first, Index end, float* grad_weight, double* bias_sums) const {
         float* d = scratch<float>(Slot::map, W::products * a.out_product());
-        float* v = scratch<float>(Slot::packed, W::products * a.in_product() + a.tile.columns);
+        float* v = scratch<float>(Slot::packed, W::products * a.in_product());
         float* sums = scratch<float>(Slot::transformed, W::products * a.sum_product());
         for (Index t = first; t < end; t += block_tiles) {
             const Index count = smaller(block_tiles, end - t);
