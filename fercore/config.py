@@ -122,7 +122,7 @@ FINETUNE: Table = {
 
 SYNTHETIC: Table = {
     "epochs": 10,
-    "min_steps": 300,
+    "min_steps": 800,
     "batch_size": 16,
     "learning_rate": 0.01,
     "dropout": 0.1,

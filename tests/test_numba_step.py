@@ -8,7 +8,7 @@ from tests.narrow import Training, assert_same_step, narrow
 
 RECIPE = Recipe(optimizer="sgd", momentum=0.9, weight_decay=0.01, clip_norm=0.1)
 
-device = backend_fixture([("numba", None)])
+device = backend_fixture([("numba", {})])
 
 
 def test_a_step_is_that_of_the_reference(device, reference):
