@@ -5,11 +5,15 @@
 
 #include "kernels.hpp"
 #include "parallel.hpp"
+#include "vectors.hpp"
 
 namespace fercore::FERCORE_LEVEL {
 namespace {
 
-// sums[0][c] and sums[1][c], two sums over all rows; add(row, sum0, sum1) adds one row's terms.
+constexpr Index rows_in_floats = 32;  // so few that float sums of them are as good as double ones
+
+// sums[0][c] and sums[1][c], two sums over all rows; add(first, last, sum0, sum1) adds the terms of
+// some rows, at most rows_in_floats.
 template <class Add>
 double* sum_rows(Index rows, Index channels, const Add& add) {
     const Index step = rows_a_block(rows), blocks = ceil_div(rows, step);
@@ -18,7 +22,9 @@ double* sum_rows(Index rows, Index channels, const Add& add) {
     for_blocks(rows, step, [&](Index begin, Index end) {
         double* sum = sums + begin / step * 2 * channels;
         for (Index c = 0; c < 2 * channels; ++c) sum[c] = 0;
-        for (Index row = begin; row < end; ++row) add(row, sum, sum + channels);
+        for (Index first = begin; first < end; first += rows_in_floats) {
+            add(first, smaller(end, first + rows_in_floats), sum, sum + channels);
+        }
     });
     for (Index b = 1; b < blocks; ++b) {
         for (Index c = 0; c < 2 * channels; ++c) sums[c] += sums[b * 2 * channels + c];
@@ -43,12 +49,14 @@ void batch_norm_forward(Index rows, Index channels, const float* x, const float*
     if (any(moving, channels)) {
         // Differences from the first row: their squares do not cancel however far the mean is from
         // 0.
-        sums = sum_rows(rows, channels, [&](Index row, double* sum, double* squares) {
+        sums = sum_rows(rows, channels, [&](Index first, Index last, double* sum, double* squares) {
+            for (Index row = first; row < last; ++row) {
 #pragma omp simd
-            for (Index c = 0; c < channels; ++c) {
-                const double difference = double{x[row * channels + c]} - x[c];
-                sum[c] += difference;
-                squares[c] += difference * difference;
+                for (Index c = 0; c < channels; ++c) {
+                    const double difference = double{x[row * channels + c]} - x[c];
+                    sum[c] += difference;
+                    squares[c] += difference * difference;
+                }
             }
         });
     }
@@ -89,12 +97,21 @@ void batch_norm_backward(Index rows, Index channels, const float* x, const float
     const bool products = grad_weight != nullptr || (grad_x != nullptr && some_move);
     const double* sums = nullptr;
     if (products) {
-        sums = sum_rows(rows, channels, [&](Index row, double* sum, double* product) {
-#pragma omp simd
-            for (Index c = 0; c < channels; ++c) {
-                const Index i = row * channels + c;
-                sum[c] += grad[i];
-                product[c] += double{grad[i]} * ((x[i] - mean[c]) * inverse_std[c]);
+        sums = sum_rows(rows, channels, [&](Index first, Index last, double* sum, double* product) {
+            for (Index c = 0; c < channels; c += lanes) {
+                const Index count = smaller(lanes, channels - c);
+                const Vector center = load(mean + c, count);
+                Doubles total = {};  // as column_sums does
+                Vector moment = {};
+                for (Index row = first; row < last; ++row) {
+                    const Vector g = load(grad + row * channels + c, count);
+                    total += __builtin_convertvector(g, Doubles);
+                    moment += g * (load(x + row * channels + c, count) - center);
+                }
+                for (Index k = 0; k < count; ++k) {
+                    sum[c + k] += total[k];
+                    product[c + k] += double{moment[k]} * inverse_std[c + k];
+                }
             }
         });
         for (Index c = 0; c < channels; ++c) {
@@ -119,11 +136,12 @@ void batch_norm_backward(Index rows, Index channels, const float* x, const float
     }
     for_blocks(rows, larger(1, elements_a_block / channels), [&](Index begin, Index end) {
         for (Index i = begin * channels; i < end * channels; i += channels) {
-#pragma omp simd
-            for (Index c = 0; c < channels; ++c) {
-                float value = scale[c] * grad[i + c];
-                if (some_move) value -= slope[c] * (x[i + c] - mean[c]) + offset[c];
-                grad_x[i + c] = value;
+            for (Index c = 0; c < channels; c += lanes) {
+                const Index count = channels - c;
+                const auto at = [&](const float* data) { return load(data + c, count); };
+                Vector value = at(scale) * at(grad + i);
+                if (some_move) value -= at(slope) * (at(x + i) - at(mean)) + at(offset);
+                store(grad_x + i + c, count, value);
             }
         }
     });

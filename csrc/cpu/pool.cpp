@@ -4,6 +4,7 @@
 
 #include "kernels.hpp"
 #include "parallel.hpp"
+#include "vectors.hpp"
 
 namespace fercore::FERCORE_LEVEL {
 
@@ -32,15 +33,18 @@ void relu_pool_gradient(const Pool2d& s, const float* grad, const float* out,
             for (Index x = 0; x < s.q; ++x) {
                 const Index from = ((image * s.p + row) * s.q + x) * s.c;
                 float* to = rows + 2 * x * s.c;
-#pragma omp simd
-                for (Index c = 0; c < s.c; ++c) {
-                    const float given = grad[from + c];
-                    const float value = out[from + c] > 0 ? given : 0.0F;
-                    const std::int32_t where = argmax[from + c];
-                    to[c] = where == 0 ? value : 0.0F;
-                    to[s.c + c] = where == 1 ? value : 0.0F;
-                    to[line + c] = where == 2 ? value : 0.0F;
-                    to[line + s.c + c] = where == 3 ? value : 0.0F;
+                float* const entries[] = {to, to + s.c, to + line, to + line + s.c};
+                // In vectors of floats: a compiler would take as many channels at a time as fit
+                // bytes, which are more than narrow layers have.
+                for (Index c = 0; c < s.c; c += lanes) {
+                    const Index count = s.c - c;
+                    const Vector given = load(grad + from + c, count);
+                    const Vector value = load(out + from + c, count) > 0 ? given : Vector{};
+                    const Integers where =
+                        __builtin_convertvector(load(argmax + from + c, count), Integers);
+                    for (int k = 0; k < 4; ++k) {
+                        store(entries[k] + c, count, where == k ? value : Vector{});
+                    }
                 }
             }
             if (s.w % 2 == 1) {

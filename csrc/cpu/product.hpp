@@ -9,17 +9,9 @@
 #pragma once
 
 #include "parallel.hpp"
+#include "vectors.hpp"
 
 namespace fercore::FERCORE_LEVEL {
-
-#if defined(__AVX512F__)
-constexpr Index lanes = 16;
-#elif defined(__AVX__)
-constexpr Index lanes = 8;
-#else
-constexpr Index lanes = 4;
-#endif
-typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
 
 struct Operand {
     const float* data;
