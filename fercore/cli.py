@@ -102,6 +102,12 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _jobs(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 9999")
+    return int(text)
+
+
 def _folds(text: str) -> str:
     if text != "subjects" and not re.fullmatch(r"\d{1,6}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'subjects'")
@@ -178,6 +184,12 @@ def _protocol(parser: Parser) -> None:
         "--finetune-epochs", type=int, metavar="N", help="epochs of runs that start from another"
     )
     _add_training(parser, "fercore-run")
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_jobs,
+        help="runs to carry out side by side (by default as many as suit the device)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the runs and their time only")
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings as TOML and do nothing"

@@ -42,6 +42,7 @@ def _protocol(options: Namespace) -> None:
             directory,
             resume=options.resume,
             accept_changes=options.accept_changes,
+            jobs=options.jobs,
             listener=listener,
         )
     report.write(directory, records)

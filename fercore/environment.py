@@ -16,7 +16,6 @@ DECIDES_BITS = (
     "numpy",  # draws first weights and orders
     "backend",
     "dtype",
-    "threads",
     "instructions",
     "compiler",
     "blas",

@@ -65,7 +65,7 @@ def describe_plan(
         left = [f"{cell:<{width}}" for cell, width in zip(row[:2], widths[:2], strict=True)]
         right = [f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True)]
         lines.append("  ".join(left + right))
-    total = forecast.total(jobs)
+    total = forecast.total(dict.fromkeys(jobs, 0))
     lines += ["", f"{len(runs)} runs; about {'unknown' if total is None else duration(total)}"]
     return "\n".join(lines) + "\n"
 

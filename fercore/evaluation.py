@@ -9,7 +9,7 @@ import numpy as np
 
 from fercore.autograd import Tensor
 from fercore.backends.interface import Backend, Buffer
-from fercore.features import FeatureStore, FrozenLayers, batches, padded
+from fercore.features import FeatureStore, FrozenLayers, Shelf, batches, padded
 from fercore.functions import SoftmaxCrossEntropy
 from fercore.nn import Model
 from fercore.step import record
@@ -32,7 +32,7 @@ class Evaluator:
     """Tests a network on one set, as often as it is called, while training moves what it may.
 
     The set is uint8 ``images [N, 48, 48]`` and integer ``labels [N]``. Below every trainable layer
-    an image has the same features at each call: they are taken from ``store``. So masks, and
+    an image has the same features at each call: they are taken from ``shelf``. So masks, and
     weights that they hold still, must not change between calls.
     """
 
@@ -42,11 +42,11 @@ class Evaluator:
         images: np.ndarray,
         labels: np.ndarray,
         backend: Backend,
-        store: FeatureStore | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self.backend = backend
         self.labels = labels.astype(np.int32)
-        self.below = FrozenLayers(model, images, backend, store or FeatureStore())
+        self.below = FrozenLayers(model, images, backend, shelf or FeatureStore().shelf())
         self.size = len(self.below.indices)
         self.batch_labels = backend.from_host(np.zeros(self.size, dtype=np.int32))
         self.statistics = backend.empty((4,), "float64")
@@ -79,7 +79,7 @@ class Evaluator:
 
 
 def predict_logits(
-    model: Model, images: np.ndarray, *, backend: Backend, store: FeatureStore | None = None
+    model: Model, images: np.ndarray, *, backend: Backend, shelf: Shelf | None = None
 ) -> np.ndarray:
     """Logits (``[N, classes]``, the backend's dtype) of uint8 images ``[N, 48, 48]``."""
-    return Evaluator(model, images, np.zeros(len(images)), backend, store)().logits
+    return Evaluator(model, images, np.zeros(len(images)), backend, shelf)().logits

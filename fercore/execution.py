@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fercore.backends.interface import Backend
 from fercore.data.dataset import Dataset
 from fercore.errors import FercoreError
 from fercore.evaluation import predict_logits
-from fercore.features import FeatureStore
+from fercore.features import Shelf
 from fercore.files import read_json, write_atomically
 from fercore.nn import Model
 from fercore.plan import Part, Run
@@ -62,7 +63,7 @@ def execute_run(
     folder: Path,
     start: Path | None,
     backend: Backend,
-    store: FeatureStore,
+    shelf: Shelf,
     listener: Listener,
 ) -> list[Record]:
     """Train one network and test its best checkpoint; at once if that has been done.
@@ -74,7 +75,7 @@ def execute_run(
         folder: of the run.
         start: the folder of the run that it starts from, which must be finished.
         backend: where to compute.
-        store: where the outputs of frozen layers are kept, from run to run.
+        shelf: where the outputs of frozen layers are kept.
         listener: told of epochs and steps.
 
     Returns:
@@ -85,12 +86,11 @@ def execute_run(
     tested = {name: data.datasets[name].digest for name in (data.source, *targets)}
     if (done := _tested_before(folder, tested)) is not None:
         return done
-    store.start_run()
-    outcome = _train(run, data, folder, start, backend, store, listener)
+    outcome = _train(run, data, folder, start, backend, shelf, listener)
     best = checkpoint.read(folder / "best.safetensors")
     model = checkpoint.build(best, backend)
     freeze.apply(model, run.strategy)  # what it holds still has been seen by runs before
-    records = list(_test(run, data, targets, outcome, model, backend, store))
+    records = list(_test(run, data, targets, outcome, model, backend, shelf))
     content = msgspec.to_builtins(Tested(tested, best.digest, records))
     write_atomically(folder / "results.json", json.dumps(content) + "\n")
     return records
@@ -144,7 +144,7 @@ def _train(
     folder: Path,
     start: Path | None,
     backend: Backend,
-    store: FeatureStore,
+    shelf: Shelf,
     listener: Listener,
 ) -> Outcome:
     if start is None:
@@ -164,9 +164,9 @@ def _train(
         run=run.number,
         folder=folder,
         resume=True,
-        store=store,
-        on_step=listener.step,
-        on_epoch=listener.epoch,
+        shelf=shelf,
+        on_step=partial(listener.step, run.id),
+        on_epoch=partial(listener.epoch, run.id),
     )
 
 
@@ -177,7 +177,7 @@ def _test(
     outcome: Outcome,
     model: Model,
     backend: Backend,
-    store: FeatureStore,
+    shelf: Shelf,
 ) -> Iterator[Record]:
     """A record for each target; a single one, on the source alone, if there is none."""
     about_run: dict[str, Any] = {
@@ -196,7 +196,7 @@ def _test(
     def answers(dataset: str) -> list[tuple[np.ndarray, np.ndarray]]:
         parts = [data.select(Part(dataset, "test")), data.select(Part(dataset, "validation"))]
         return [
-            (predict_logits(model, part.images, backend=backend, store=store), part.labels)
+            (predict_logits(model, part.images, backend=backend, shelf=shelf), part.labels)
             for part in parts
         ]
 

@@ -15,8 +15,8 @@ import json
 import math
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,10 @@ Counters = tuple[int, int, int, int]
 class FeatureStore:
     """Arrays by key, in memory and then in files of ``folder``, up to a number of bytes of each.
 
-    What a run uses stays until the run after it needs the room. Files outlive the process, so that
-    a study that is continued finds them; ``remove`` deletes them. Without a folder there are none.
+    A run takes them from a shelf of its own; what lies on a shelf stays until the shelf is closed,
+    and then until others need the room. Shelves may be used by several threads at once. Files
+    outlive the process, so that a study that is continued finds them; ``remove`` deletes them.
+    Without a folder there are none.
     """
 
     def __init__(
@@ -52,39 +54,50 @@ class FeatureStore:
         self.folder = folder
         self.memory, self.disk = memory, disk
         self.kept: dict[str, np.ndarray] = {}  # the least recently used first
-        self.in_use: set[str] = set()
+        self._shelves: list[Shelf] = []
+        self._promised: dict[str, tuple[int, bool]] = {}  # key -> bytes of what is being computed
+        self._lock = threading.Lock()  # of all of the above
+        self._turns: dict[str, threading.Lock] = {}  # held by the thread that computes a key
 
-    def start_run(self) -> None:
-        """What was used so far may go."""
-        self.in_use.clear()
-
-    @property
-    def bytes_in_use(self) -> int:
-        """What the current run has kept so far."""
-        return sum(self.kept[key].nbytes for key in self.in_use)
-
-    def get(
-        self,
-        key: str,
-        shape: Sequence[int],
-        dtype: Any,
-        compute: Callable[[np.ndarray], None],
-    ) -> np.ndarray | None:
-        """The array under ``key``, which ``compute`` fills if it is new; None without room."""
-        array = self.kept.pop(key, None)
-        if array is None:
-            array = self._new(key, tuple(shape), np.dtype(dtype), compute)
-        if array is not None:
-            self.kept[key] = array
-            self.in_use.add(key)
-        return array
+    def shelf(self) -> Shelf:
+        """An empty shelf; to be closed, but for stores that go with it."""
+        shelf = Shelf(self)
+        with self._lock:
+            self._shelves.append(shelf)
+        return shelf
 
     def remove(self) -> None:
         """Forget everything, and delete the files."""
         self.kept.clear()
-        self.in_use.clear()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def put(
+        self,
+        key: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        shelf: Shelf,
+        compute: Callable[[np.ndarray], None],
+    ) -> np.ndarray | None:
+        """The array under ``key``, laid on a shelf; computed if it is new, None without room."""
+        with self._lock:
+            turn = self._turns.setdefault(key, threading.Lock())
+        with turn:  # whoever else wants it waits, and finds it
+            with self._lock:
+                array = self.kept.get(key)
+            if array is None:
+                array = self._new(key, shape, dtype, compute)
+            if array is not None:
+                with self._lock:
+                    self.kept.pop(key, None)
+                    self.kept[key] = shelf.arrays[key] = array
+            return array
+
+    def close(self, shelf: Shelf) -> None:
+        """What lies on the shelf alone may go."""
+        with self._lock:
+            self._shelves.remove(shelf)
 
     def _new(
         self,
@@ -94,49 +107,99 @@ class FeatureStore:
         compute: Callable[[np.ndarray], None],
     ) -> np.ndarray | None:
         size = math.prod(shape) * dtype.itemsize
-        if self._make_room(size, self.memory, on_disk=False):
-            array = np.empty(shape, dtype)
-            compute(array)
-            return array
-        if self.folder is not None and self._make_room(size, self.disk, on_disk=True):
-            with suppress(OSError):  # the disk is full: as if there were no room
+        try:
+            if self._promise(key, size, on_disk=False):
+                array = np.empty(shape, dtype)
+                compute(array)
+                return array
+            if self.folder is not None and self._promise(key, size, on_disk=True):
                 return _in_file(self.folder / f"{key}.npy", shape, dtype, compute)
+        finally:
+            with self._lock:
+                self._promised.pop(key, None)
         return None
 
-    def _make_room(self, size: int, limit: int, *, on_disk: bool) -> bool:
-        """Let go of arrays that this run does not use, if that makes ``size`` bytes fit."""
-        same = [key for key, a in self.kept.items() if isinstance(a, np.memmap) == on_disk]
-        idle = [key for key in same if key not in self.in_use]
-        excess = size + sum(self.kept[key].nbytes for key in same) - limit
-        if excess > sum(self.kept[key].nbytes for key in idle):
-            return False
-        for key in idle:
-            if excess <= 0:
-                break
-            array = self.kept.pop(key)
-            excess -= array.nbytes
-            if on_disk and self.folder is not None:
-                (self.folder / f"{key}.npy").unlink(missing_ok=True)
-        return True
+    def _promise(self, key: str, size: int, *, on_disk: bool) -> bool:
+        """Reserve ``size`` bytes; let go of arrays on no shelf, if that makes them fit."""
+        with self._lock:
+            in_use = {name for shelf in self._shelves for name in shelf.arrays}
+            same = [name for name, a in self.kept.items() if isinstance(a, np.memmap) == on_disk]
+            idle = [name for name in same if name not in in_use]
+            promised = sum(size for size, disk in self._promised.values() if disk == on_disk)
+            limit = self.disk if on_disk else self.memory
+            excess = size + promised + sum(self.kept[name].nbytes for name in same) - limit
+            if excess > sum(self.kept[name].nbytes for name in idle):
+                return False
+            for name in idle:
+                if excess <= 0:
+                    break
+                excess -= self.kept.pop(name).nbytes
+                if on_disk and self.folder is not None:
+                    (self.folder / f"{name}.npy").unlink(missing_ok=True)
+            self._promised[key] = size, on_disk
+            return True
+
+
+class Shelf:
+    """What one run has taken from a store."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self.store = store
+        self.arrays: dict[str, np.ndarray] = {}
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def get(
+        self,
+        key: str,
+        shape: Sequence[int],
+        dtype: Any,
+        compute: Callable[[np.ndarray], None],
+    ) -> np.ndarray | None:
+        """The array under ``key``, which ``compute`` fills if it is new; None without room."""
+        if key in self.arrays:
+            return self.arrays[key]
+        return self.store.put(key, tuple(shape), np.dtype(dtype), self, compute)
+
+    def __enter__(self) -> Shelf:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close(self)
 
 
 def _in_file(
     path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], compute: Callable[[np.ndarray], None]
-) -> np.ndarray:
-    """A read-only array in the file ``path``, which is there whole or not at all."""
+) -> np.ndarray | None:
+    """A read-only array in the file ``path``, which is there whole or not at all.
+
+    None where no such file can be written: a full disk is as no room.
+    """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         scratch = unfinished(path)
         try:
-            array = np.lib.format.open_memmap(scratch, mode="w+", dtype=dtype, shape=shape)
-            with open(scratch, "r+b") as file:  # a page without room on the disk would be a crash
-                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            array = _new_file(scratch, shape, dtype)
+            if array is None:
+                return None
             compute(array)
             array.flush()
             os.replace(scratch, path)
         finally:
             scratch.unlink(missing_ok=True)
     return np.lib.format.open_memmap(path, mode="r")
+
+
+def _new_file(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap | None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        with open(path, "r+b") as file:  # a page without room on the disk would be a crash
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    except OSError:
+        return None
+    return array
 
 
 class FrozenLayers:
@@ -150,10 +213,10 @@ class FrozenLayers:
         model: Model,
         images: np.ndarray,
         backend: Backend,
-        store: FeatureStore,
+        shelf: Shelf,
         augmentation: Augmentation = Augmentation(),
     ) -> None:
-        self.model, self.images, self.backend, self.store = model, images, backend, store
+        self.model, self.images, self.backend, self.shelf = model, images, backend, shelf
         self.augmentation = augmentation
         self.depth = model.frozen_layers()
         size = max(min(BATCH, len(images)), 1)
@@ -189,7 +252,7 @@ class FrozenLayers:
                 self.compute(rows)
                 features[rows] = self.backend.to_host(self.output)[: len(rows)]
 
-        return self.store.get(key.hexdigest(), shape, self.output.dtype, compute)
+        return self.shelf.get(key.hexdigest(), shape, self.output.dtype, compute)
 
     def compute(self, rows: np.ndarray) -> None:
         """Bring the features of some images, a batch at most, to ``output``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 TRAINING = 3
@@ -85,8 +85,9 @@ class Forecast:
                 return self.speeds[known]
         return min(self.speeds.values())
 
-    def total(self, jobs: Sequence[Job]) -> float | None:
-        times = [self.seconds(job) for job in jobs]
+    def total(self, done: Mapping[Job, int]) -> float | None:
+        """What is left of several jobs, each with the epochs that are done of it."""
+        times = [self.seconds(job, epochs) for job, epochs in done.items()]
         return None if None in times else sum(time for time in times if time is not None)
 
 

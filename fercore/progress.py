@@ -25,8 +25,12 @@ Line = Mapping[str, Any]
 """What training says about an epoch: a line of ``metrics.jsonl``."""
 
 
+STUDY, DRAWING = "", " "
+"""Names of bars that are no run's."""
+
+
 class Listener(AbstractContextManager["Listener"]):
-    """Told what happens in a study; says nothing."""
+    """Told what happens in a study, in which several runs may be under way; says nothing."""
 
     def drawing(self, dataset: str, done: int, total: int) -> None:
         """A synthetic dataset has ``done`` of its ``total`` images."""
@@ -37,11 +41,11 @@ class Listener(AbstractContextManager["Listener"]):
     def started(self, run: str) -> None:
         """A run begins, or continues, or is found to be finished."""
 
-    def step(self, done: int, total: int) -> None:
-        """So many steps of the epoch are done."""
+    def step(self, run: str, done: int, total: int) -> None:
+        """So many steps of the run's epoch are done."""
 
-    def epoch(self, line: Line) -> None:
-        """An epoch is done."""
+    def epoch(self, run: str, line: Line) -> None:
+        """An epoch of the run is done."""
 
     def finished(self, run: str, records: Sequence[Record]) -> None:
         """A run is trained and tested."""
@@ -61,56 +65,55 @@ class PlainListener(Listener):
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.forecast = Forecast()
-        self.jobs: list[Job] = []
-        self.number = 0  # of the current run, from 1
-        self.epochs_done = 0  # in it; 0 until its first epoch here ends
-
-    @property
-    def job(self) -> Job:
-        return self.jobs[self.number - 1]
+        self.jobs: dict[str, Job] = {}
+        self.begun: list[str] = []  # runs, in this order
+        self.epochs_done: dict[str, int] = {}  # by the runs under way; 0 until one ends here
 
     def drawing(self, dataset: str, done: int, total: int) -> None:
         if done == total:
             self.say(f"{dataset}: {total} synthetic faces drawn")
 
     def planned(self, jobs: Sequence[Job], data: StudyData) -> None:
-        self.jobs = list(jobs)
+        self.jobs = {job.run: job for job in jobs}
         for text in describe_data(data):
             self.say(text)
 
     def started(self, run: str) -> None:
-        self.number += 1
-        self.epochs_done = 0
+        self.begun.append(run)
+        self.epochs_done[run] = 0
 
-    def epoch(self, line: Line) -> None:
-        self.note(line)
-        self.say(f"{self.heading()}  {describe_epoch(line, self.job)}  {self.time_left()}")
+    def epoch(self, run: str, line: Line) -> None:
+        self.note(run, line)
+        text = describe_epoch(line, self.jobs[run])
+        self.say(f"{self.heading(run)}  {text}  {self.time_left()}")
 
     def finished(self, run: str, records: Sequence[Record]) -> None:
-        before = "" if self.epochs_done else "  (trained before)"
-        self.say(f"{self.heading()}  {describe_tests(records)}{before}")
+        before = "" if self.epochs_done.pop(run) else "  (trained before)"
+        self.say(f"{self.heading(run)}  {describe_tests(records)}{before}")
 
     def say(self, text: str) -> None:
         """Write a line."""
         print(text, file=self.stream, flush=True)
 
-    def note(self, line: Line) -> None:
-        """Remember how far the run is and how fast it goes."""
-        self.epochs_done = line["epoch"]
-        self.forecast.observe(self.job, line["epoch"], line["images_per_s"])
+    def note(self, run: str, line: Line) -> None:
+        """Remember how far the run is, and how fast the machine goes with all that is under way."""
+        self.epochs_done[run] = line["epoch"]
+        speed = line["images_per_s"] * len(self.epochs_done)
+        self.forecast.observe(self.jobs[run], line["epoch"], speed)
 
-    def heading(self) -> str:
-        return f"[{self.number}/{len(self.jobs)}] {self.job.run}"
+    def heading(self, run: str) -> str:
+        return f"[{self.begun.index(run) + 1}/{len(self.jobs)}] {run}"
 
     def time_left(self) -> str:
-        """Of this run and the later ones, at the speeds seen so far."""
-        now = self.forecast.seconds(self.job, self.epochs_done)
-        rest = self.forecast.total(self.jobs[self.number :])
-        return "" if now is None or rest is None else f"{duration(now + rest)} left"
+        """Of the runs under way and the later ones, at the speeds seen so far."""
+        done = {run: self.epochs_done.get(run, 0) for run in self.jobs}
+        left = [run for run in self.jobs if run in self.epochs_done or run not in self.begun]
+        total = self.forecast.total({self.jobs[run]: done[run] for run in left})
+        return "" if total is None else f"{duration(total)} left"
 
 
 class LiveListener(PlainListener):
-    """Bars for the study and its current run, redrawn in place; finished runs stay as lines."""
+    """Bars for the study and the runs under way, redrawn in place; finished runs stay as lines."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -136,30 +139,36 @@ class LiveListener(PlainListener):
         self.display.stop()
 
     def drawing(self, dataset: str, done: int, total: int) -> None:
-        self._bar("drawing", f"drawing {dataset}", done, total, f"{done}/{total}")
+        self._bar(DRAWING, f"drawing {dataset}", done, total, f"{done}/{total}")
         super().drawing(dataset, done, total)
 
     def planned(self, jobs: Sequence[Job], data: StudyData) -> None:
         super().planned(jobs, data)
-        if "drawing" in self.bars:
-            self.display.remove_task(self.bars.pop("drawing"))
+        if DRAWING in self.bars:
+            self.display.remove_task(self.bars.pop(DRAWING))
 
     def started(self, run: str) -> None:
         super().started(run)
-        state = f"{self.number - 1}/{len(self.jobs)} runs"
-        self._bar("study", "study", self.number - 1, len(self.jobs), state)
-        self._bar("run", run, 0, 1, "")
+        self._show_study()
+        self._bar(run, run, 0, 1, "")
 
-    def step(self, done: int, total: int) -> None:
-        self.display.update(self.bars["run"], completed=self.epochs_done + done / total)
+    def step(self, run: str, done: int, total: int) -> None:
+        self.display.update(self.bars[run], completed=self.epochs_done[run] + done / total)
 
-    def epoch(self, line: Line) -> None:
-        self.note(line)
-        self._bar(
-            "run", self.job.run, line["epoch"], self.job.epochs, describe_epoch(line, self.job)
-        )
-        state = f"{self.number - 1}/{len(self.jobs)} runs  {self.time_left()}"
-        self._bar("study", "study", self.number - 1, len(self.jobs), state)
+    def epoch(self, run: str, line: Line) -> None:
+        self.note(run, line)
+        job = self.jobs[run]
+        self._bar(run, run, line["epoch"], job.epochs, describe_epoch(line, job))
+        self._show_study(self.time_left())
+
+    def finished(self, run: str, records: Sequence[Record]) -> None:
+        super().finished(run, records)
+        self.display.remove_task(self.bars.pop(run))
+
+    def _show_study(self, time_left: str = "") -> None:
+        done = len(self.begun) - len(self.epochs_done)
+        state = f"{done}/{len(self.jobs)} runs  {time_left}".rstrip()
+        self._bar(STUDY, "study", done, len(self.jobs), state)
 
     def say(self, text: str) -> None:
         self.display.console.print(text, markup=False, soft_wrap=True)

@@ -12,7 +12,15 @@ from typing import Any
 
 import msgspec
 
-from fercore import backends, environment, freeze, models, results, training
+from fercore import (
+    backends,
+    environment,
+    freeze,
+    models,
+    results,
+    side_by_side,
+    training,
+)
 from fercore.backends.interface import Backend
 from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
@@ -34,6 +42,7 @@ def execute(
     *,
     resume: bool = False,
     accept_changes: bool = False,
+    jobs: int | None = None,
     listener: Listener = Listener(),
 ) -> list[Record]:
     """Carry out every run of a study; the records of all of them.
@@ -44,6 +53,7 @@ def execute(
         resume: continue what is there.
         accept_changes: continue although settings, images or the machine have changed. Runs whose
             own settings or images changed are trained again.
+        jobs: how many runs to carry out side by side; by default what suits the backend.
         listener: told what happens.
 
     Raises:
@@ -58,7 +68,7 @@ def execute(
         data = load_study(study, directory.faces, on_progress=listener.drawing)
         _refuse(directory, _changed_data(directory, data), accept_changes)
         runs = make_plan(study, data.source, data.targets)
-        jobs = make_jobs(runs, data, backend)
+        work = make_jobs(runs, data, backend)
         marks = _marks(runs, data)
         _refuse(directory, _changed_runs(directory, marks), accept_changes)
         write_atomically(directory.config, to_toml(study))
@@ -69,8 +79,20 @@ def execute(
         write_atomically(directory.datasets, text.encode(errors="replace"))
         for entry in data.datasets.values():
             entry.write_manifests(directory.splits)
-        listener.planned(jobs, data)
-        return _execute_all(runs, marks, directory, data, backend, listener)
+        listener.planned(work, data)
+        store = FeatureStore(directory.features)
+
+        def execute_one(run: Run, watched: Listener) -> list[Record]:
+            start = directory.run(run.starts_from) if run.starts_from else None
+            folder = directory.run(run.id)
+            with store.shelf() as shelf:
+                return execute_run(run, marks[run.id], data, folder, start, backend, shelf, watched)
+
+        records = side_by_side.carry_out(
+            runs, execute_one, backend, listener, jobs=jobs or side_by_side.default_jobs(backend)
+        )
+        store.remove()
+        return results.compared(records)
 
 
 def make_backend(study: Study) -> Backend:
@@ -132,28 +154,6 @@ def _marks(runs: Sequence[Run], data: StudyData) -> dict[str, str]:
         parent = marks[run.starts_from] if run.starts_from else None
         marks[run.id] = fingerprint(run, parent, digests)
     return marks
-
-
-def _execute_all(
-    runs: Sequence[Run],
-    marks: Mapping[str, str],
-    directory: RunDirectory,
-    data: StudyData,
-    backend: Backend,
-    listener: Listener,
-) -> list[Record]:
-    records: list[Record] = []
-    store = FeatureStore(directory.features)
-    for run in runs:
-        start = directory.run(run.starts_from) if run.starts_from else None
-        listener.started(run.id)
-        tested = execute_run(
-            run, marks[run.id], data, directory.run(run.id), start, backend, store, listener
-        )
-        listener.finished(run.id, tested)
-        records += tested
-    store.remove()
-    return results.compared(records)
 
 
 # -- what has changed since the folder was written --------------------------------------------

@@ -26,7 +26,7 @@ from fercore.config import Recipe
 from fercore.data.dataset import Dataset
 from fercore.errors import FercoreError
 from fercore.evaluation import Evaluation, Evaluator
-from fercore.features import FeatureStore, FrozenLayers, batches
+from fercore.features import FeatureStore, FrozenLayers, Shelf, batches
 from fercore.files import write_atomically
 from fercore.functions import SoftmaxCrossEntropy, augment
 from fercore.nn import Context, Model
@@ -58,7 +58,7 @@ def train(
     run: int,
     folder: Path,
     resume: bool = False,
-    store: FeatureStore | None = None,
+    shelf: Shelf | None = None,
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
@@ -78,7 +78,7 @@ def train(
         folder: receives ``metrics.jsonl`` (a line an epoch), ``best.safetensors``,
             ``last.safetensors`` and ``state.json``.
         resume: continue from ``last.safetensors`` where it and ``best.safetensors`` are there.
-        store: where the outputs of frozen layers are kept; its own memory, by default.
+        shelf: where the outputs of frozen layers are kept; its own memory, by default.
         on_step: told (steps done in this epoch, steps an epoch).
         on_epoch: told each new line of ``metrics.jsonl``.
 
@@ -94,8 +94,8 @@ def train(
     for name, dataset in validation.items():
         if len(dataset) == 0:
             raise FercoreError(f"the validation set {name!r} holds no image; leave it out")
-    store = store or FeatureStore()
-    loop = _Loop(model, training, validation, recipe, choose_on, backend, seed, run, folder, store)
+    shelf = shelf or FeatureStore().shelf()
+    loop = _Loop(model, training, validation, recipe, choose_on, backend, seed, run, folder, shelf)
     if resume and loop.last_path.exists() and loop.best_path.exists():
         loop.restore()
     while not loop.finished:
@@ -138,22 +138,22 @@ class _Loop:
         seed: int,
         run: int,
         folder: Path,
-        store: FeatureStore,
+        shelf: Shelf,
     ) -> None:
         self.model, self.recipe, self.backend = model, recipe, backend
         self.seed, self.run, self.folder = seed, run, folder
-        self.choose_on, self.store = choose_on, store
+        self.choose_on, self.shelf = choose_on, shelf
         self.last_path = folder / "last.safetensors"
         self.best_path = folder / "best.safetensors"
         choosing = {name: validation[name] for name in choose_on}
         self.fingerprint = _fingerprint(model, training, choosing, recipe, seed, run)
         self.count = len(training)
         self.optimizer = Optimizer(model.parameters(), recipe, backend)
-        self.stepper = _Stepper(model, self.optimizer, training, recipe, backend, store)
+        self.stepper = _Stepper(model, self.optimizer, training, recipe, backend, shelf)
         self.evaluators = {}
         for name, dataset in validation.items():
             sample = dataset if name in choose_on else followed_sample(dataset, seed)
-            self.evaluators[name] = Evaluator(model, sample.images, sample.labels, backend, store)
+            self.evaluators[name] = Evaluator(model, sample.images, sample.labels, backend, shelf)
         self.plateau = Plateau(recipe.step_factor, recipe.plateau_patience)
         self.epoch = 0
         self.best = _Best()
@@ -196,7 +196,7 @@ class _Loop:
                 for name, result in evaluations.items()
             },
             "best": improved,
-            "kept_features": self.store.bytes_in_use,
+            "kept_features": self.shelf.nbytes,
             "seconds": round(seconds, 3),
             "images_per_s": round(self.count / seconds, 1),
         }
@@ -308,7 +308,7 @@ class _Stepper:
         training: Dataset,
         recipe: Recipe,
         backend: Backend,
-        store: FeatureStore,
+        shelf: Shelf,
     ) -> None:
         self.model, self.optimizer, self.recipe, self.backend = model, optimizer, recipe, backend
         self.images = backend.from_host(training.images)
@@ -327,7 +327,7 @@ class _Stepper:
         self.views = recipe.distinct_views()
         self.frozen = None
         if self.views and model.frozen_layers():
-            self.frozen = FrozenLayers(model, training.images, backend, store, self.augmentation)
+            self.frozen = FrozenLayers(model, training.images, backend, shelf, self.augmentation)
         self.features: np.ndarray | None = None  # of the epoch's view, if they are kept
         self.plans: dict[int, tuple[Plan, Buffer]] = {}  # batch size -> steps from images
         self.plans_above: dict[int, tuple[Plan, Tensor, Tensor]] = {}  # from features

@@ -72,26 +72,26 @@ def test_frozen_layers_run_once(backend, convolutions, strategy, again):
 
 
 def test_too_many_features_are_computed_each_time(backend, convolutions):
-    store = FeatureStore(memory=40 * 3 * 3 * 128 * 4 - 1)
+    shelf = FeatureStore(memory=40 * 3 * 3 * 128 * 4 - 1).shelf()
     model = models.build("tiny", backend=backend)
     freeze.apply(model, "FC")
     dataset = striped(40)
-    evaluator = Evaluator(model, dataset.images, dataset.labels, backend, store)
+    evaluator = Evaluator(model, dataset.images, dataset.labels, backend, shelf)
     assert evaluator().loss == evaluator().loss
     assert len(convolutions) == 20
 
 
 def test_networks_that_share_frozen_layers_share_their_features(backend, convolutions):
-    store, dataset = FeatureStore(), striped(40)
+    shelf, dataset = FeatureStore().shelf(), striped(40)
     model = models.build("tiny-bn", backend=backend)
     freeze.apply(model, "FC")
-    predict_logits(model, dataset.images, backend=backend, store=store)
+    predict_logits(model, dataset.images, backend=backend, shelf=shelf)
     other = models.build("tiny-bn", backend=backend)
     freeze.apply(other, "FC")
     other.parameters()["fc1.weight"].overwrite(
         -backend.to_host(other.parameters()["fc1.weight"].data)
     )
     convolutions.clear()
-    answers = predict_logits(other, dataset.images, backend=backend, store=store)
+    answers = predict_logits(other, dataset.images, backend=backend, shelf=shelf)
     assert not convolutions
     assert answers.tobytes() == predict_logits(other, dataset.images, backend=backend).tobytes()

@@ -32,8 +32,8 @@ FC = Work(9, 1)
 
 def test_nothing_is_known_before_anything_was_measured():
     assert Forecast().seconds(job()) is None
-    assert Forecast().total([job()]) is None
-    assert Forecast().total([]) == 0
+    assert Forecast().total({job(): 0}) is None
+    assert Forecast().total({}) == 0
 
 
 def test_time_is_images_over_speed(forecast):
@@ -72,7 +72,7 @@ def test_an_unseen_kind_is_taken_for_the_slowest(forecast):
     assert forecast.seconds(job("half")) == pytest.approx(4.0 * 1500 / 1500)
     forecast.observe(job("half"), 1, 25.0)
     assert forecast.seconds(job("half")) == pytest.approx(8.0)
-    assert forecast.total([job("half"), job()]) == pytest.approx(12.0)
+    assert forecast.total({job("half"): 0, job(): 0}) == pytest.approx(12.0)
 
 
 @pytest.mark.parametrize(

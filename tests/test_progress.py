@@ -53,9 +53,9 @@ def play(listener):
         listener.planned(JOBS, Data())
         listener.started("BL")
         for epoch in (1, 2):
-            listener.step(1, 2)
-            listener.step(2, 2)
-            listener.epoch(line(epoch))
+            listener.step("BL", 1, 2)
+            listener.step("BL", 2, 2)
+            listener.epoch("BL", line(epoch))
         listener.finished("BL", [record()])
         listener.started("jaffe-FC-50")
         listener.finished("jaffe-FC-50", [record("FC", 50, 0.5, 0.75)])
@@ -118,13 +118,43 @@ def test_the_live_display_shows_the_epoch_and_the_time_left():
     with listener:
         listener.planned(JOBS, Data())
         listener.started("BL")
-        listener.step(1, 2)
-        listener.epoch(line(1))
+        listener.step("BL", 1, 2)
+        listener.epoch("BL", line(1))
         run, study = (listener.display.tasks[i] for i in (1, 0))
         assert run.description == "BL"
         assert (run.completed, run.total) == (1, 2)
         assert "epoch 1/2  loss 1.250" in run.fields["state"]
         assert study.fields["state"] == "0/2 runs  2 s left"
+
+
+def test_runs_side_by_side_are_told_apart_and_share_the_machine():
+    stream = io.StringIO()
+    with PlainListener(stream) as listener:
+        listener.planned(JOBS, Data())
+        listener.started("BL")
+        listener.started("jaffe-FC-50")
+        listener.epoch("BL", line(1))  # 50 images/s beside another run: 100 for the machine
+        listener.finished("jaffe-FC-50", [record("FC", 50, 0.5, 0.75)])
+    *_, epoch, finished = stream.getvalue().splitlines()
+    assert epoch.startswith("[1/2] BL  epoch 1/2")
+    assert epoch.endswith("50 images/s  1 s left")  # 100 images of BL and 10 of the other
+    assert finished.startswith("[2/2] jaffe-FC-50  tested")
+
+
+def test_the_live_display_has_a_bar_for_every_run_under_way():
+    listener = open_listener(Terminal())
+    with listener:
+        listener.planned(JOBS, Data())
+        listener.started("BL")
+        listener.started("jaffe-FC-50")
+        listener.step("BL", 1, 2)
+        bars = {task.description: task for task in listener.display.tasks}
+        assert set(bars) == {"study", "BL", "jaffe-FC-50"}
+        assert bars["BL"].completed == 0.5
+        listener.finished("jaffe-FC-50", [record("FC", 50, 0.5, 0.75)])
+        bars = {task.description: task for task in listener.display.tasks}
+        assert set(bars) == {"study", "BL"}
+        assert bars["study"].fields["state"].startswith("1/2 runs") or bars["study"].completed == 0
 
 
 def test_brackets_in_names_are_not_markup():

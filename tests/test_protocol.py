@@ -74,13 +74,10 @@ class Recorder(Listener):
         self.trained, self.finished_runs, self.epochs = [], [], 0
         self.interrupt_after = interrupt_after
 
-    def started(self, run):
-        self.run = run
-
-    def epoch(self, line):
+    def epoch(self, run, line):
         self.epochs += 1
-        if self.run not in self.trained:
-            self.trained.append(self.run)
+        if run not in self.trained:
+            self.trained.append(run)
         if self.epochs == self.interrupt_after:
             raise KeyboardInterrupt
 
@@ -232,6 +229,24 @@ def test_an_interrupted_study_ends_up_equal_byte_for_byte(done, folders, tmp_pat
     assert files_of(tmp_path / "run") == files_of(path)
 
 
+def test_runs_side_by_side_leave_the_same_bytes(done, folders, tmp_path):
+    path, records, _ = done
+    listener = Recorder()
+    assert carry_out(small_study(folders), tmp_path / "run", listener, jobs=3) == records
+    assert sorted(listener.finished_runs) == sorted(done[2].finished_runs)
+    assert files_of(tmp_path / "run") == files_of(path)
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_interrupted_side_by_side_they_end_up_equal_too(done, folders, tmp_path, epochs):
+    path, records, _ = done
+    study = small_study(folders)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(study, tmp_path / "run", Recorder(interrupt_after=epochs), jobs=3)
+    assert carry_out(study, tmp_path / "run", jobs=2, resume=True) == records
+    assert files_of(tmp_path / "run") == files_of(path)
+
+
 def test_a_killed_study_ends_up_equal_byte_for_byte(done, folders, tmp_path):
     path, records, _ = done
     study = small_study(folders)
@@ -240,7 +255,7 @@ def test_a_killed_study_ends_up_equal_byte_for_byte(done, folders, tmp_path):
         from tests.test_protocol import *
 
         class Killer(Recorder):
-            def step(self, done, total):
+            def step(self, run, done, total):
                 if self.epochs == 3:
                     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -117,7 +117,7 @@ def test_killed_within_an_epoch_loses_only_that_epoch(backend, tmp_path):
 def test_training_from_features_equals_training_from_images(backend, tmp_path, strategy):
     recipe = msgspec.structs.replace(RECIPE, views=2)
     run(backend, tmp_path / "kept", recipe, strategy)
-    run(backend, tmp_path / "not kept", recipe, strategy, store=FeatureStore(memory=0))
+    run(backend, tmp_path / "not kept", recipe, strategy, shelf=FeatureStore(memory=0).shelf())
     kept, computed = (
         checkpoint.read(tmp_path / folder / "last.safetensors").part("model.")
         for folder in ("kept", "not kept")
@@ -149,8 +149,8 @@ def test_all_strategies_see_the_same_views(backend):
         freeze.apply(model, strategy)
         recipe = msgspec.structs.replace(RECIPE, views=3)
         optimizer = Optimizer(model.parameters(), recipe, backend)
-        store = FeatureStore(memory=0)
-        stepper = _Stepper(model, optimizer, striped(4), recipe, backend, store)
+        shelf = FeatureStore(memory=0).shelf()
+        stepper = _Stepper(model, optimizer, striped(4), recipe, backend, shelf)
         views = []
         for epoch in range(1, 7):
             stepper.start_epoch(5, 7 if strategy == "FC" else 8, epoch)

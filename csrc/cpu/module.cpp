@@ -393,7 +393,7 @@ py::dict build_info() {
 #endif
     info["compiler"] = FERCORE_COMPILER;
     info["instructions"] = level().name;
-    info["threads"] = threads();
+    info["threads"] = all_threads();
     return info;
 }
 
@@ -427,5 +427,7 @@ PYBIND11_MODULE(_fercore_cpu, m) {
     FERCORE_DEFINE(sgd_update)
     FERCORE_DEFINE(adam_update)
     FERCORE_DEFINE(build_info)
+    FERCORE_DEFINE(set_threads)
+    FERCORE_DEFINE(threads)
 #undef FERCORE_DEFINE
 }

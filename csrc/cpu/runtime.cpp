@@ -34,13 +34,18 @@ struct Block {
 };
 
 thread_local Block blocks[static_cast<std::size_t>(Slot::count)];
+thread_local int own_threads = 0;  // of the calling thread; 0: all
 
 }  // namespace
 
-int threads() {
+int all_threads() {
     static const int count = read_threads();
     return count;
 }
+
+int threads() { return own_threads > 0 ? own_threads : all_threads(); }
+
+void set_threads(int count) { own_threads = count; }
 
 void* scratch_bytes(Slot slot, std::size_t bytes) {
     Block& block = blocks[static_cast<std::size_t>(slot)];

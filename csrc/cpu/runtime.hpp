@@ -8,7 +8,10 @@ namespace fercore {
 using Index = std::ptrdiff_t;
 
 // FERCORE_THREADS, else what OpenMP says (OMP_NUM_THREADS, or the processors this process may use).
+int all_threads();
+// How many of them what the calling thread asks for takes: all, until it says otherwise.
 int threads();
+void set_threads(int count);
 
 // Uses of scratch memory that may be alive at the same time in one thread.
 enum class Slot { panels, padded, map, packed, partial, sums, transformed, count };

@@ -76,6 +76,13 @@ class CpuBackend(Backend):
     def build_info(self) -> dict[str, Any]:
         return {**kernels.build_info(), "convolution": self.convolution}
 
+    @property
+    def processors(self) -> int:
+        return int(kernels.build_info()["threads"])
+
+    def share(self, runs: int) -> None:
+        kernels.set_threads(max(1, round(self.processors / runs)))
+
     # -- memory ---------------------------------------------------------------------------------
 
     def empty(self, shape: Sequence[int], dtype: Any = None) -> Array:

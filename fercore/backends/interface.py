@@ -68,6 +68,17 @@ class Backend(ABC):
         values for ``environment.json``."""
         return {}
 
+    @property
+    def processors(self) -> int:
+        """Among how many runs its work can be shared out, each in a thread of its own."""
+        return 1
+
+    def share(self, runs: int) -> None:  # noqa: B027 (nothing to share out, as a rule)
+        """From now on what the calling thread asks for may take one ``runs``-th of the processors.
+
+        No result depends on it.
+        """
+
     # -- memory ---------------------------------------------------------------------------------
 
     @abstractmethod

@@ -15,7 +15,17 @@ from fercore.backends.interface import Augmentation, Backend
 from tests.backends.harness import InPlace, Out, call, normal, relu, same_bits
 from tests.backends.test_interface import METHODS
 
-NO_ARITHMETIC = {"build_info", "empty", "from_host", "to_host", "write", "view", "fill", "scope"}
+NO_ARITHMETIC = {
+    "build_info",
+    "empty",
+    "from_host",
+    "to_host",
+    "write",
+    "view",
+    "fill",
+    "scope",
+    "share",
+}
 RNG = np.array([1, 2, 3, 4], np.uint32)
 RATES = np.array([0.1, 0.2, 0.3, 0.5])
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -101,6 +102,26 @@ def test_instruction_sets_agree_where_sums_are_exact(instructions):
     if not supported(instructions):
         pytest.skip(f"this build or this processor has no {instructions}")
     assert digest("exact", FERCORE_INSTRUCTIONS=instructions) == digest("exact")
+
+
+def test_threads_are_shared_out_by_the_calling_thread():
+    """What one thread has taken to itself leaves another's as it was."""
+    script = """
+        import threading
+        from fercore import backends
+        import _fercore_cpu
+        backend = backends.get("cpu")
+        backend.share(3)
+        assert _fercore_cpu.threads() == 2, _fercore_cpu.threads()
+        backend.share(100)
+        assert _fercore_cpu.threads() == 1
+        other = []
+        thread = threading.Thread(target=lambda: other.append(_fercore_cpu.threads()))
+        thread.start(), thread.join()
+        assert other == [6] == [backend.processors]
+    """
+    finished = run("-c", textwrap.dedent(script), FERCORE_THREADS="6")
+    assert finished.returncode == 0, finished.stderr
 
 
 @pytest.mark.parametrize("convolution", ["direct", "winograd"])

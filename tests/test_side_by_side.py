@@ -1,0 +1,147 @@
+"""Runs side by side: their order, their number, their share of the machine, and how they stop."""
+
+import signal
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from fercore.errors import FercoreError
+from fercore.progress import Listener
+from fercore.side_by_side import MOST, carry_out, default_jobs
+
+
+def plan(**starts):
+    return [SimpleNamespace(id=run, starts_from=start) for run, start in starts.items()]
+
+
+BL_AND_FOUR = plan(BL=None, a="BL", b="BL", c="BL", d="a")
+
+
+class Machine:
+    """A backend that notes how it is shared out."""
+
+    def __init__(self, processors=4):
+        self.processors = processors
+        self.shares = []
+
+    def share(self, runs):
+        self.shares.append(runs)
+
+
+class Watch:
+    """Carries out runs of a few steps; notes how many are under way, and in which order."""
+
+    def __init__(self, seconds=0.01):
+        self.seconds = seconds
+        self.lock = threading.Lock()
+        self.active, self.most, self.begun, self.done = 0, 0, [], []
+
+    def __call__(self, run, listener):
+        with self.lock:
+            assert run.starts_from is None or run.starts_from in self.done
+            self.begun.append(run.id)
+            self.active += 1
+            self.most = max(self.most, self.active)
+        try:
+            for step in range(3):
+                time.sleep(self.seconds)
+                listener.step(run.id, step, 3)
+        finally:
+            with self.lock:
+                self.active -= 1
+        with self.lock:
+            self.done.append(run.id)
+        return [run.id]
+
+
+@pytest.mark.parametrize(("jobs", "most"), [(1, 1), (2, 2), (9, 3)])
+def test_each_run_follows_the_one_it_starts_from(jobs, most):
+    watch, machine = Watch(), Machine()
+    assert carry_out(BL_AND_FOUR, watch, machine, Listener(), jobs=jobs) == [
+        *("BL", "a", "b", "c"),
+        "d",
+    ]
+    assert watch.begun[0] == "BL"
+    assert watch.most == most
+    assert max(machine.shares) == most
+    assert machine.shares[0] == 1  # nothing can run beside BL
+
+
+def test_one_at_a_time_they_run_in_order_in_the_calling_thread():
+    threads = []
+
+    def execute(run, listener):
+        threads.append((run.id, threading.current_thread()))
+        return []
+
+    carry_out(BL_AND_FOUR, execute, Machine(), Listener(), jobs=1)
+    assert threads == [(run.id, threading.current_thread()) for run in BL_AND_FOUR]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_an_error_stops_the_others_at_their_next_step(jobs):
+    watch = Watch()
+
+    def execute(run, listener):
+        if run.id == "a":
+            raise FercoreError("a: the loss became nan")
+        if run.id == "b":
+            for step in range(1000):
+                time.sleep(0.01)
+                listener.step("b", step, 1000)
+        return watch(run, listener)
+
+    with pytest.raises(FercoreError, match="a: the loss became nan"):
+        carry_out(BL_AND_FOUR, execute, Machine(), Listener(), jobs=jobs)
+    assert not {"b", "d"} & set(watch.done)
+    assert threading.active_count() == 1
+
+
+def test_a_listener_that_fails_stops_everything():
+    class Broken(Listener):
+        def finished(self, run, records):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        carry_out(BL_AND_FOUR, Watch(), Machine(), Broken(), jobs=3)
+
+
+def test_ctrl_c_stops_every_run():
+    watch = Watch()
+
+    def execute(run, listener):
+        if run.id == "c":
+            signal.raise_signal(signal.SIGINT)  # is delivered to the main thread
+        return watch(run, listener)
+
+    def endless(run, listener):
+        if run.id in "ab":
+            for step in range(1000):
+                time.sleep(0.01)
+                listener.step(run.id, step, 1000)
+        return execute(run, listener)
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(BL_AND_FOUR, endless, Machine(), Listener(), jobs=3)
+    assert not {"a", "b"} & set(watch.done)
+    assert threading.active_count() == 1
+
+
+def test_listeners_are_told_by_one_thread_at_a_time():
+    class Careful(Listener):
+        inside = False
+
+        def step(self, run, done, total):
+            assert not self.inside
+            self.inside = True
+            time.sleep(0.001)
+            self.inside = False
+
+    carry_out(BL_AND_FOUR, Watch(0), Machine(), Careful(), jobs=3)
+
+
+def test_by_default_there_is_a_run_a_processor_up_to_a_limit():
+    assert default_jobs(Machine(2)) == 2
+    assert default_jobs(Machine(1000)) == MOST
