@@ -10,6 +10,7 @@ BENCHMARKS = {
     "kernels": "every version of every kernel at the shapes of a training step",
     "compare": "what two sweeps of kernels say is faster or slower",
     "step": "images per second of a whole training step, against PyTorch",
+    "frozen": "training above frozen layers, against PyTorch with and without kept features",
     "layers": "time of every convolution, by Winograd's algorithm and directly",
     "accuracy": "the same network and recipe trained by PyTorch",
 }

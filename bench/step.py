@@ -13,7 +13,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -55,6 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", choices=["torch"], help="the opponent, which must be installed"
     )
+    parser.add_argument(
+        "--opponent-precision",
+        default="fp32",
+        choices=["fp32", "bf16"],
+        help="on a CPU, bf16 by autocast (fp32); on a GPU the opponent has all of its own",
+    )
+    parser.add_argument(
+        "--inference", action="store_true", help="a forward pass instead of a training step"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -63,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     end = time.perf_counter() + arguments.budget
     images, labels = random_batch(arguments.batch)
     backend = get_backend(arguments.device, arguments.precision)
-    step = FercoreStep(backend, arguments.model, images, labels)
+    step = FercoreStep(backend, arguments.model, images, labels, inference=arguments.inference)
     steps = STEPS_OF_A_RUN if arguments.device == "cuda" else 1
     # Before anything trains, for both sides begin with the initial weights.
     opponents = _opponents(arguments, step, images, labels, steps) if arguments.against else {}
@@ -118,11 +127,18 @@ def random_batch(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class FercoreStep:
-    """One recorded training step of ours."""
+    """One recorded training step of ours, or a forward pass with its loss."""
 
     def __init__(
-        self, backend: Backend, model_name: str, images: np.ndarray, labels: np.ndarray
+        self,
+        backend: Backend,
+        model_name: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        inference: bool = False,
     ) -> None:
+        self.inference = inference
         self.backend = backend
         self.model: Model = models.build(model_name, backend=backend)
         self.optimizer = Optimizer(self.model.parameters(), RECIPE, backend)
@@ -162,6 +178,9 @@ class FercoreStep:
 
     def _program(self, recorder: Backend) -> list[Buffer]:
         x, y = self._batch(recorder)
+        if self.inference:
+            SoftmaxCrossEntropy(self.statistics)(self.model(x, Context()), y)
+            return []
         logits = self.model(x, Context(training=True, rng=self.rng, dropout=RECIPE.dropout))
         gradients = backward(SoftmaxCrossEntropy(self.statistics)(logits, y))
         self.optimizer.update(recorder, gradients)
@@ -193,9 +212,12 @@ def _opponents(
             configuration, arguments.model, state, images, labels, RECIPE, device
         )
         check_losses(loss, step.loss(), arguments.precision, configuration.precision)
-        return partial(step.run, steps)
+        return partial(step.infer if arguments.inference else step.run, steps)
 
-    configurations = torch_step.GPU if device == "cuda" else torch_step.CPU
+    configurations = torch_step.GPU
+    if device == "cpu":
+        precision = arguments.opponent_precision
+        configurations = [replace(one, precision=precision) for one in torch_step.CPU]
     return {one.name: partial(build, one) for one in configurations}
 
 
@@ -227,7 +249,7 @@ def summarise(rates: dict[str, float], ours: int, arguments: argparse.Namespace)
     items = list(rates.items())
     own, own_rate = max(items[:ours], key=lambda item: item[1])
     result: dict[str, Any] = {
-        "benchmark": "step",
+        "benchmark": "inference" if arguments.inference else "step",
         "device": arguments.device,
         "model": arguments.model,
         "batch": arguments.batch,

@@ -94,6 +94,11 @@ class TorchStep:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
+    def infer(self, steps: int) -> None:
+        """So many forward passes with their losses, as in an evaluation."""
+        for _ in range(steps):
+            self.loss()
+
     def _loss_of_batch(self) -> torch.Tensor:
         x = ((self.images[self.indices].float() / 255 - 0.5) / 0.25).unsqueeze(1)
         narrow = self.configuration.precision == "bf16"

@@ -66,6 +66,31 @@ def test_against_pytorch():
     assert result["ratio"] == pytest.approx(result["images_per_s"] / best, rel=0.1)
 
 
+def test_inference_moves_nothing(narrow):
+    images, labels = random_batch(2)
+    step = FercoreStep(backends.get("reference"), "tiny", images, labels, inference=True)
+    before = step.model.state()
+    (contestant,) = step.contestants(steps=2)
+    contestant.run()
+    total, count, *_ = step.statistics
+    assert count == 4
+    assert total / count == pytest.approx(step.loss(), rel=1e-6)
+    for name, array in step.model.state().items():
+        assert array.tobytes() == before[name].tobytes(), name
+
+
+@pytest.mark.parametrize("options", [["--inference"], ["--opponent-precision", "bf16"]])
+def test_other_comparisons_with_pytorch(options):
+    pytest.importorskip("torch", reason="PyTorch, the opponent, is not installed")
+    shape = ["--model", "tiny", "--batch", "2", "--seconds", "0", "--against", "torch", "--json"]
+    command = [sys.executable, "-m", "bench", "step", "--device", "reference", *shape, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    assert result["not_measured"] == {}
+    assert result["benchmark"] == ("inference" if options == ["--inference"] else "step")
+    assert all((" bf16 " in name) == ("bf16" in options) for name in result["opponents"])
+
+
 def test_every_configuration_computes_the_same_loss(narrow):
     torch_step = pytest.importorskip(
         "bench.torch_step", reason="PyTorch, the opponent, is not installed", exc_type=ImportError
