@@ -21,6 +21,7 @@ from fercore import (
     side_by_side,
     training,
 )
+from fercore.analysis import Analyst
 from fercore.backends.interface import Backend
 from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
@@ -80,19 +81,7 @@ def execute(
         for entry in data.datasets.values():
             entry.write_manifests(directory.splits)
         listener.planned(work, data)
-        store = FeatureStore(directory.features)
-
-        def execute_one(run: Run, watched: Listener) -> list[Record]:
-            start = directory.run(run.starts_from) if run.starts_from else None
-            folder = directory.run(run.id)
-            with store.shelf() as shelf:
-                return execute_run(run, marks[run.id], data, folder, start, backend, shelf, watched)
-
-        records = side_by_side.carry_out(
-            runs, execute_one, backend, listener, jobs=jobs or side_by_side.default_jobs(backend)
-        )
-        store.remove()
-        return results.compared(records)
+        return _execute_all(runs, marks, directory, data, backend, listener, jobs)
 
 
 def make_backend(study: Study) -> Backend:
@@ -154,6 +143,35 @@ def _marks(runs: Sequence[Run], data: StudyData) -> dict[str, str]:
         parent = marks[run.starts_from] if run.starts_from else None
         marks[run.id] = fingerprint(run, parent, digests)
     return marks
+
+
+def _execute_all(
+    runs: Sequence[Run],
+    marks: Mapping[str, str],
+    directory: RunDirectory,
+    data: StudyData,
+    backend: Backend,
+    listener: Listener,
+    jobs: int | None,
+) -> list[Record]:
+    store = FeatureStore(directory.features)
+    analyst = Analyst(runs, directory, data)
+
+    def execute_one(run: Run, watched: Listener) -> list[Record]:
+        start = directory.run(run.starts_from) if run.starts_from else None
+        folder = directory.run(run.id)
+        with store.shelf() as shelf:
+            tested = execute_run(run, marks[run.id], data, folder, start, backend, shelf, watched)
+        if analyst.can_analyse(run):
+            analyst.analyse(run)
+        return tested
+
+    jobs = jobs or side_by_side.default_jobs(backend)
+    records = side_by_side.carry_out(runs, execute_one, backend, listener, jobs=jobs)
+    store.remove()
+    for run in runs:
+        analyst.analyse(run)
+    return results.compared(records)
 
 
 # -- what has changed since the folder was written --------------------------------------------
