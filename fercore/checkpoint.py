@@ -64,21 +64,8 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
 
 def read(path: Path) -> Checkpoint:
     """Read a file of fercore's; FercoreError when it is missing, damaged or another program's."""
-    from safetensors import SafetensorError, safe_open
-
-    if path.exists() and not path.is_file():
-        raise FercoreError(f"{path}: is no file; give a network's best.safetensors")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = (file.metadata() or {}).get("fercore")
-    except OSError as error:
-        raise FercoreError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except SafetensorError as error:
-        raise FercoreError(
-            f"{path}: is damaged or not a safetensors file ({error}); restore it, or delete it "
-            "and train again"
-        ) from error
+    tensors, entries = read_tensors(path)
+    metadata = entries.get("fercore")
     if metadata is None:
         raise FercoreError(f"{path}: was not written by fercore (its metadata has no such entry)")
     try:
@@ -93,6 +80,24 @@ def read(path: Path) -> Checkpoint:
             "again"
         )
     return Checkpoint(path, tensors, facts, digest)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Tensors and metadata of any safetensors file; FercoreError says why it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.exists() and not path.is_file():
+        raise FercoreError(f"{path}: is no file; give a network's best.safetensors")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except OSError as error:
+        raise FercoreError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except SafetensorError as error:
+        raise FercoreError(
+            f"{path}: is damaged or not a safetensors file ({error}); restore it, or make it again"
+        ) from error
 
 
 def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:

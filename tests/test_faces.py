@@ -1,0 +1,111 @@
+"""Finding faces and cutting them out; the real detector on a face drawn here."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from fercore import faces
+from fercore.errors import FercoreError
+from fercore.faces import Box
+
+
+@pytest.mark.parametrize(
+    ("face", "frame"),
+    [
+        (Box(100, 200, 200, 300), Box(98, 198, 202, 302)),
+        (Box(0, 0, 50, 50), Box(-1, -1, 51, 51)),
+        (Box(0, 0, 100, 50), Box(-2, -27, 102, 77)),  # always a square
+    ],
+)
+def test_the_frame_is_a_little_larger_around_the_same_centre(face, frame):
+    assert faces.framed(face) == frame
+
+
+def test_a_box_of_48_pixels_is_cut_out_as_it_is(random):
+    pixels = random.integers(0, 256, (100, 120)).astype(np.uint8)
+    cut = faces.cut(Image.fromarray(pixels), Box(30, 20, 78, 68))
+    np.testing.assert_array_equal(cut, pixels[20:68, 30:78])
+
+
+def test_larger_boxes_are_averaged(random):
+    pixels = random.integers(0, 256, (200, 200)).astype(np.uint8)
+    cut = faces.cut(Image.fromarray(pixels), Box(40, 50, 136, 146))
+    means = pixels[50:146, 40:136].reshape(48, 2, 48, 2).mean(axis=(1, 3))
+    assert np.abs(cut - means).max() <= 1
+
+
+def test_beyond_its_edges_a_picture_is_continued(random):
+    pixels = random.integers(0, 256, (60, 60)).astype(np.uint8)
+    cut = faces.cut(Image.fromarray(pixels), Box(-10, 30, 38, 78))
+    np.testing.assert_array_equal(cut, np.pad(pixels, 18, mode="edge")[48:96, 8:56])
+
+
+# -- OpenCV -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def detector():
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    return faces.open_detector()
+
+
+def draw_face(side: int) -> Image.Image:
+    """A shaded face in FER2013's framing: eyes at 0.37 of the height, 0.375 of the width apart."""
+    face = Image.new("L", (480, 480), 150)
+    draw = ImageDraw.Draw(face)
+    draw.ellipse((50, -60, 430, 510), fill=200)
+    for eye in (150, 330):
+        draw.ellipse((eye - 52, 122, eye + 52, 148), fill=90)  # brow
+        draw.ellipse((eye - 48, 152, eye + 48, 204), fill=130)  # socket
+        draw.ellipse((eye - 34, 162, eye + 34, 196), fill=235)
+        draw.ellipse((eye - 17, 161, eye + 17, 195), fill=30)
+    draw.polygon(((240, 180), (205, 305), (275, 305)), fill=215)
+    draw.ellipse((200, 292, 280, 318), fill=150)
+    draw.ellipse((160, 355, 320, 405), fill=95)
+    return face.resize((side, side), Image.Resampling.BOX)
+
+
+def test_the_real_detector_finds_faces_where_they_are(detector):
+    places = [(60, 80, 200), (420, 300, 130)]
+    picture = Image.new("L", (700, 500), 150)
+    for left, top, side in places:
+        picture.paste(draw_face(side), (left, top))
+    found = [faces.framed(face) for face in detector(np.asarray(picture))]
+    assert len(found) == 2
+    for box, (left, top, side) in zip(found, places, strict=True):
+        assert np.abs(np.array(box) - (left, top, left + side, top + side)).max() < 0.2 * side
+
+
+def test_large_pictures_are_searched_at_a_smaller_size(detector):
+    picture = Image.new("L", (4000, 2600), 150)
+    picture.paste(draw_face(1200), (1500, 700))
+    (box,) = (faces.framed(face) for face in detector(np.asarray(picture)))
+    assert np.abs(np.array(box) - (1500, 700, 2700, 1900)).max() < 0.2 * 1200
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (23, 23), (48, 48)])
+def test_pictures_without_room_for_a_face_have_none(detector, shape):
+    assert detector(np.zeros(shape, np.uint8)) == []
+
+
+def test_no_face_in_noise(detector, random):
+    assert detector(random.integers(0, 256, (300, 400)).astype(np.uint8)) == []
+
+
+def test_without_opencv_there_is_no_detector(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert faces.open_detector() is None
+
+
+def test_an_opencv_without_cascades_is_refused(monkeypatch, tmp_path):
+    version_5 = types.SimpleNamespace(__version__="5.0.0")
+    monkeypatch.setitem(sys.modules, "cv2", version_5)
+    with pytest.raises(FercoreError, match=r"OpenCV 5\.0\.0 brings no face detector: pip install"):
+        faces.open_detector()
+    version_5.data = types.SimpleNamespace(haarcascades=f"{tmp_path}/")
+    version_5.CascadeClassifier = object
+    with pytest.raises(FercoreError, match="brings no face detector"):
+        faces.open_detector()
