@@ -147,9 +147,7 @@ def _import(options: Namespace) -> None:
     out = _new(options.out)
     classes = CLASSES if options.classes is None else _list(options.classes, "--classes", str)
     backend = backends.get("reference", dtype="float32")
-    model = pytorch.load_model(
-        Path(options.checkpoint), backend=backend, classes=classes, std=options.std
-    )
+    model = pytorch.load_model(Path(options.checkpoint), backend, classes=classes, std=options.std)
     checkpoint.save_model(out, model)
     print(f"{out}: {model.name}, {model.num_parameters():,} parameters")
 

@@ -134,7 +134,7 @@ def about(model: Model) -> dict[str, Any]:
 
 
 def load_model(
-    path: Path, *, backend: Backend, classes: Sequence[str] = CLASSES, std: float = STD
+    path: Path, backend: Backend, *, classes: Sequence[str] = CLASSES, std: float = STD
 ) -> Model:
     """The network in a checkpoint of PyTorch's: a state dict in a safetensors, .pt or .pth file.
 

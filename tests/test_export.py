@@ -10,7 +10,7 @@ from fercore import evaluation, export, models
 from fercore.data.dataset import CLASSES
 from fercore.errors import FercoreError
 from fercore.nn import Layer
-from tests.test_pytorch import REFERENCE, network
+from tests.networks import REFERENCE, network
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")

@@ -5,11 +5,12 @@ import types
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from fercore import faces
 from fercore.errors import FercoreError
 from fercore.faces import Box
+from tests.faces import draw_face
 
 
 @pytest.mark.parametrize(
@@ -50,22 +51,6 @@ def test_beyond_its_edges_a_picture_is_continued(random):
 def detector():
     pytest.importorskip("cv2", reason="OpenCV is not installed")
     return faces.open_detector()
-
-
-def draw_face(side: int) -> Image.Image:
-    """A shaded face in FER2013's framing: eyes at 0.37 of the height, 0.375 of the width apart."""
-    face = Image.new("L", (480, 480), 150)
-    draw = ImageDraw.Draw(face)
-    draw.ellipse((50, -60, 430, 510), fill=200)
-    for eye in (150, 330):
-        draw.ellipse((eye - 52, 122, eye + 52, 148), fill=90)  # brow
-        draw.ellipse((eye - 48, 152, eye + 48, 204), fill=130)  # socket
-        draw.ellipse((eye - 34, 162, eye + 34, 196), fill=235)
-        draw.ellipse((eye - 17, 161, eye + 17, 195), fill=30)
-    draw.polygon(((240, 180), (205, 305), (275, 305)), fill=215)
-    draw.ellipse((200, 292, 280, 318), fill=150)
-    draw.ellipse((160, 355, 320, 405), fill=95)
-    return face.resize((side, side), Image.Resampling.BOX)
 
 
 def test_the_real_detector_finds_faces_where_they_are(detector):

@@ -14,25 +14,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from fercore import backends, checkpoint, evaluation, models, pytorch
+from fercore import checkpoint, evaluation, models, pytorch
 from fercore.data.dataset import CLASSES
 from fercore.errors import FercoreError
-
-REFERENCE = backends.get("reference", dtype="float32")
-
-
-def network(name: str, seed: int = 3) -> models.Model:
-    """A network in which nothing is as it was initialised: biases and statistics are not 0 or 1."""
-    model = models.build(name, seed=seed, backend=REFERENCE)
-    generator = np.random.default_rng(seed)
-    state = model.state()
-    for key, array in state.items():
-        if key.endswith(("bias", "running_mean")):
-            state[key] = generator.normal(0, 0.1, array.shape).astype(np.float32)
-        elif "norm" in key:
-            state[key] = generator.uniform(0.5, 1.5, array.shape).astype(np.float32)
-    model.load_state(state)
-    return model
+from tests.networks import REFERENCE, network
 
 
 @pytest.fixture
@@ -49,7 +34,7 @@ def tiny(tmp_path):
 
 
 def load(path: Path, **options) -> models.Model:
-    return pytorch.load_model(path, backend=REFERENCE, **options)
+    return pytorch.load_model(path, REFERENCE, **options)
 
 
 # -- what is written --------------------------------------------------------------------------
