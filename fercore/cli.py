@@ -213,6 +213,9 @@ def _protocol(parser: Parser) -> None:
     study.add_argument(
         "--strategies", metavar="BL,FC,...", help="columns of the table (BL,FC,FC+CL,RE,FU,TO)"
     )
+    study.add_argument(
+        "--baseline", metavar="MODEL.safetensors", help="a finished network to be BL, not trained"
+    )
     study.add_argument("--seeds", type=int, metavar="K", help="repetitions (1)")
     study.add_argument(
         "--finetune-epochs", type=int, metavar="N", help="epochs of runs that start from another"

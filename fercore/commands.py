@@ -57,7 +57,7 @@ def _fit(options: Namespace) -> None:
     from fercore.results import source_score
     from fercore.run_directory import RunDirectory
 
-    study = _study(options, "fercore-model", targets=[], strategies=["BL"], seeds=1)
+    study = _study(options, "fercore-model", targets=[], strategies=["BL"], seeds=1, baseline=None)
     directory = RunDirectory(Path(study.out), single=True)
     with open_listener() as listener:
         (record,) = protocol.execute(
@@ -274,7 +274,8 @@ def _flags(options: Namespace) -> dict[str, Any]:
     flags: dict[str, Any] = {}
     for setting in options.settings or ():
         _set(flags, setting)
-    for name in ("source", "targets", "splits", "model", "seed", "seeds", "device", "precision"):
+    given = ("source", "targets", "splits", "model", "baseline", "seed", "seeds", "device")
+    for name in (*given, "precision"):
         if getattr(options, name, None) is not None:
             flags[name] = getattr(options, name)
     if options.out is not None:

@@ -172,6 +172,7 @@ def _timed(code):
         (["protocol", "--out", "\udcff"], "'\\udcff' is not valid Unicode"),
         (["protocol", "--set", r'out="a\u0000"'], "'a\\x00' is not valid Unicode"),
         (["fit", "jaffe=/x", "--set", "seeds=3"], "fit has no setting seeds; remove it"),
+        (["fit", "jaffe=/x", "--set", "baseline=x"], "fit has no setting baseline; remove it"),
         (["inspect", "jaffe=/x", "--sheet", "x.jpg"], "'x.jpg' does not end in .png"),
         (["inspect", "jaffe=/x", "--folds", "many"], "'many' is neither a number nor 'subjects'"),
     ],
