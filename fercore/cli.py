@@ -78,10 +78,10 @@ examples:
 
 with OpenCV (pip install 'fercore[faces]') every upright, frontal face in a picture is found and cut
 out in FER2013's framing (eyes at 37 % of the height, 37 % of the width apart): a square 1.04 times
-as wide as the detector's box, around the same centre. Without OpenCV, where it finds no face, or
-with --crop, the whole picture or the given part is used, and the output says so. Pictures are
-turned upright by their EXIF data; of animations the first frame is used; those of more than 8 bits
-a pixel are not read.
+as wide as the detector's box, around the same centre; a picture that is so framed already is used
+whole. Without OpenCV, where it finds no face, or with --crop, the whole picture or the given part
+is used, and the output says so. Pictures are turned upright by their EXIF data; of animations the
+first frame is used; those of more than 8 bits a pixel are not read.
 
 --json prints a list with an object a face: file, box (left, top, right, bottom in pixels), found
 (whether the box was found by the detector), class, probabilities; and file, error for what could

@@ -116,8 +116,9 @@ def _look(tree: Tree, crop: Crop, detector: Detector | None, item: Item) -> list
     gray = read_image(tree, item)
     if isinstance(gray, Skipped):
         return gray
-    boxes = [framed(face) for face in detector(np.asarray(gray))] if detector else []
-    if boxes:
+    found = detector(np.asarray(gray)) if detector else []
+    if found:
+        boxes = [framed(face, *gray.size) for face in found]
         return [Face(item.file, cut(gray, box), box, True) for box in boxes]
     width, height = gray.size
     edges = crop.left * width, crop.top * height, crop.right * width, crop.bottom * height

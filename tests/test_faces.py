@@ -22,7 +22,21 @@ from tests.faces import draw_face
     ],
 )
 def test_the_frame_is_a_little_larger_around_the_same_centre(face, frame):
-    assert faces.framed(face) == frame
+    assert faces.framed(face, 400, 300) == frame
+
+
+@pytest.mark.parametrize(
+    ("face", "size", "whole"),
+    [
+        (Box(2, 2, 44, 44), (48, 48), True),
+        (Box(0, 3, 44, 47), (48, 48), True),
+        (Box(8, 8, 40, 40), (48, 48), False),  # a small face in the middle
+        (Box(2, 2, 44, 44), (48, 60), False),  # a picture that goes on below
+        (Box(60, 60, 1040, 1040), (1100, 1100), True),
+    ],
+)
+def test_a_picture_that_is_a_frame_already_is_taken_whole(face, size, whole):
+    assert (faces.framed(face, *size) == (0, 0, *size)) == whole
 
 
 def test_a_box_of_48_pixels_is_cut_out_as_it_is(random):
@@ -58,7 +72,7 @@ def test_the_real_detector_finds_faces_where_they_are(detector):
     picture = Image.new("L", (700, 500), 150)
     for left, top, side in places:
         picture.paste(draw_face(side), (left, top))
-    found = [faces.framed(face) for face in detector(np.asarray(picture))]
+    found = [faces.framed(face, *picture.size) for face in detector(np.asarray(picture))]
     assert len(found) == 2
     for box, (left, top, side) in zip(found, places, strict=True):
         assert np.abs(np.array(box) - (left, top, left + side, top + side)).max() < 0.2 * side
@@ -67,7 +81,7 @@ def test_the_real_detector_finds_faces_where_they_are(detector):
 def test_large_pictures_are_searched_at_a_smaller_size(detector):
     picture = Image.new("L", (4000, 2600), 150)
     picture.paste(draw_face(1200), (1500, 700))
-    (box,) = (faces.framed(face) for face in detector(np.asarray(picture)))
+    (box,) = (faces.framed(face, *picture.size) for face in detector(np.asarray(picture)))
     assert np.abs(np.array(box) - (1500, 700, 2700, 1900)).max() < 0.2 * 1200
 
 
