@@ -93,8 +93,8 @@ def open_detector() -> Detector | None:
 def framed(face: Box, width: int, height: int) -> Box:
     """FER2013's frame around a face: eyes at 0.37 of its height, 0.375 of its width apart.
 
-    A picture of ``width`` and ``height`` that is such a frame already, as faces of FER2013 and CK+48
-    are, is taken whole: cut again it would be another picture than what networks were trained on.
+    A picture of ``width`` and ``height`` that is such a frame already, as in FER2013 and CK+48, is
+    taken whole: cut again, it would not be framed like those that networks were trained on.
     """
     side = FRAME * max(face.right - face.left, face.bottom - face.top)
     left = round((face.left + face.right - side) / 2)
