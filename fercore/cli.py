@@ -72,11 +72,43 @@ in the folder given to --splits, such as the source here, is split as ever.
 """
 PREDICT_EXAMPLES = """\
 examples:
-  fercore-train predict fer/best.safetensors face.jpg portraits/
-  fercore-train predict fer/best.safetensors --crop 0.2,0.1,0.8,0.9 --json portraits.zip
+  fercore-train predict fer/best.safetensors photo.jpg holiday/ --draw seen
+  fercore-train predict fer/best.safetensors photos.zip --json > seen.json
+  fercore-train predict fer/best.safetensors --crop 0,0,1,1 faces-of-48x48/
 
-no face is looked for: the whole image is used, or the part given by --crop. Faces should fill it as
-they do in FER2013 (eyes at 37 % of the height, 37 % of the width apart).
+with OpenCV (pip install 'fercore[faces]') every upright, frontal face in a picture is found and cut
+out in FER2013's framing (eyes at 37 % of the height, 37 % of the width apart): a square 1.04 times
+as wide as the detector's box, around the same centre; a picture that is so framed already is used
+whole. Without OpenCV, where it finds no face, or with --crop, the whole picture or the given part
+is used, and the output says so. Pictures are turned upright by their EXIF data; of animations the
+first frame is used; those of more than 8 bits a pixel are not read.
+
+--json prints a list with an object a face: file, box (left, top, right, bottom in pixels), found
+(whether the box was found by the detector), class, probabilities; and file, error for what could
+not be read.
+"""
+EXPORT_EXAMPLES = """\
+examples:
+  fercore-train export fer/best.safetensors fer.onnx
+  fercore-train export fer/best.safetensors fer-pytorch.safetensors
+
+ONNX (pip install 'fercore[onnx]'): input pixels, uint8 [batch, 1, 48, 48], gray faces, which are
+normalised inside; outputs logits and probabilities, float32 [batch, 7]. The metadata name the
+classes.
+
+PyTorch: a state dict of modules named like the layers here, but conv1_1.norm is norm1_1 and its
+running_variance running_var. Convolutions are [out, in, kh, kw], and fc1 reads the feature map
+flattened with channels first. The input is (pixel / 255 - 0.5) / 0.25.
+"""
+IMPORT_EXAMPLES = """\
+examples:
+  fercore-train import fer-pytorch.safetensors fer.safetensors
+  fercore-train import mine.pt mine.safetensors --std 0.5 \\
+      --classes angry,disgust,fear,happy,neutral,sad,surprise
+
+the checkpoint is the state dict of a network of ours (names and layout: see export --help) in a
+safetensors file, or as torch.save wrote it, which takes PyTorch to read. Which network it is shows
+in its shapes. PyTorch's ImageFolder sorts classes by name, as in the example.
 """
 
 
@@ -106,6 +138,12 @@ def _jobs(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,3}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 9999")
     return int(text)
+
+
+def _positive(text: str) -> float:
+    if not re.fullmatch(r"\d*\.?\d+", text) or float(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return float(text)
 
 
 def _folds(text: str) -> str:
@@ -148,7 +186,9 @@ def build_parser() -> Parser:
     )
     _fit(command("fit", "train one network on one dataset", FIT_EXAMPLES))
     _evaluate(command("evaluate", "test a network on a dataset", EVALUATE_EXAMPLES))
-    _predict(command("predict", "class probabilities for image files", PREDICT_EXAMPLES))
+    _predict(command("predict", "class probabilities for the faces in images", PREDICT_EXAMPLES))
+    _export(command("export", "write a network for ONNX runtimes or PyTorch", EXPORT_EXAMPLES))
+    _import(command("import", "read a network that PyTorch trained", IMPORT_EXAMPLES))
     _inspect(
         command(
             "inspect", "what is in a dataset: counts, faults, duplicates, folds", INSPECT_EXAMPLES
@@ -178,6 +218,9 @@ def _protocol(parser: Parser) -> None:
     study = parser.add_argument_group("study")
     study.add_argument(
         "--strategies", metavar="BL,FC,...", help="columns of the table (BL,FC,FC+CL,RE,FU,TO)"
+    )
+    study.add_argument(
+        "--baseline", metavar="MODEL.safetensors", help="a finished network to be BL, not trained"
     )
     study.add_argument("--seeds", type=int, metavar="K", help="repetitions (1)")
     study.add_argument(
@@ -244,10 +287,35 @@ def _predict(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL.safetensors", help="a best.safetensors")
     parser.add_argument("files", nargs="+", metavar="FILE", help="images; or folders, zip files")
     parser.add_argument(
-        "--crop", metavar="L,T,R,B", help="the face's box as fractions of the image (the whole)"
+        "--crop",
+        metavar="L,T,R,B",
+        help="the face's box as fractions of every image; no face is looked for",
+    )
+    parser.add_argument(
+        "--draw", metavar="DIR", help="write the pictures with boxes and classes drawn on"
     )
     parser.add_argument("--device", default="auto", help="(auto)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _export(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL.safetensors", help="a best.safetensors")
+    parser.add_argument("out", metavar="OUT", help=".onnx, or .safetensors for PyTorch")
+
+
+def _import(parser: Parser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=".safetensors, .pt or .pth")
+    parser.add_argument("out", metavar="OUT.safetensors", help="the network to write")
+    parser.add_argument(
+        "--classes", metavar="LIST", help="what its outputs stand for (angry,disgust,fear,...)"
+    )
+    parser.add_argument(
+        "--std",
+        type=_positive,
+        default=0.25,
+        metavar="S",
+        help="it was trained on (pixel / 255 - 0.5) / S (0.25)",
+    )
 
 
 def _inspect(parser: Parser) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fercore.config import Study, read_study
+from fercore.data.dataset import CLASSES
 from fercore.errors import FercoreError
 
 
@@ -57,7 +58,7 @@ def _fit(options: Namespace) -> None:
     from fercore.results import source_score
     from fercore.run_directory import RunDirectory
 
-    study = _study(options, "fercore-model", targets=[], strategies=["BL"], seeds=1)
+    study = _study(options, "fercore-model", targets=[], strategies=["BL"], seeds=1, baseline=None)
     directory = RunDirectory(Path(study.out), single=True)
     with open_listener() as listener:
         (record,) = protocol.execute(
@@ -94,22 +95,62 @@ def _evaluate(options: Namespace) -> None:
 
 
 def _predict(options: Namespace) -> None:
-    from fercore import backends, checkpoint, predict
+    from fercore import backends, checkpoint, drawing, faces, predict
     from fercore.data.images import WHOLE
 
     backend = backends.get(options.device)
     model = checkpoint.load_model(Path(options.model), backend)
     crop = WHOLE if options.crop is None else _crop(options.crop)
+    detector = faces.open_detector() if options.crop is None else None
     paths = [Path(file) for file in options.files]
-    predictions, skipped = predict.predict_files(model, paths, backend=backend, crop=crop)
+    predictions, skipped = predict.predict_files(
+        model, paths, backend=backend, crop=crop, detector=detector
+    )
+    drawn = drawing.write(Path(options.draw), paths, predictions) if options.draw else ()
     if options.json:
         sys.stdout.write(predict.predictions_as_json(predictions, skipped))
         return
     sys.stdout.write(predict.predictions_as_text(predictions))
-    if crop == WHOLE:
-        print("\nProbabilities in %, for whole images; --crop names the part that shows the face.")
+    print(f"\nProbabilities in %. {_shown(predictions, options.crop, detector)}")
+    if drawn:
+        print(f"{options.draw}: {len(drawn)} picture{'s' * (len(drawn) != 1)} with them drawn on")
     for entry in skipped:
         print(f"not read: {entry.file}: {entry.reason}", file=sys.stderr)
+
+
+def _shown(predictions: Any, crop: str | None, detector: Any) -> str:
+    """What the network was shown, for whoever reads its answers."""
+    if crop is not None:
+        return f"Of each picture the part {crop} was used."
+    if detector is None:
+        return (
+            "No face was looked for, whole images were used: to find faces, pip install "
+            "'fercore[faces]', or name their place with --crop."
+        )
+    if without := sum(not prediction.found for prediction in predictions):
+        return f"Whole images were used where no face was found: {without} of {len(predictions)}."
+    return "Boxes are WIDTHxHEIGHT+LEFT+TOP, in pixels of the upright picture."
+
+
+def _export(options: Namespace) -> None:
+    from fercore import backends, checkpoint, export
+
+    network, out = Path(options.model), _new(options.out)
+    backend = backends.get("reference", dtype="float32")
+    export.save(out, checkpoint.load_model(network, backend))
+    how = "pixels in, logits and probabilities out" if out.suffix == ".onnx" else "a state dict"
+    print(f"{out}: {how}; classes in the order {', '.join(CLASSES)}")
+
+
+def _import(options: Namespace) -> None:
+    from fercore import backends, checkpoint, pytorch
+
+    out = _new(options.out)
+    classes = CLASSES if options.classes is None else _list(options.classes, "--classes", str)
+    backend = backends.get("reference", dtype="float32")
+    model = pytorch.load_model(Path(options.checkpoint), backend, classes=classes, std=options.std)
+    checkpoint.save_model(out, model)
+    print(f"{out}: {model.name}, {model.num_parameters():,} parameters")
 
 
 def _inspect(options: Namespace) -> None:
@@ -201,6 +242,8 @@ _COMMANDS = {
     "fit": _fit,
     "evaluate": _evaluate,
     "predict": _predict,
+    "export": _export,
+    "import": _import,
     "inspect": _inspect,
     "synth": _synth,
     "report": _report,
@@ -232,7 +275,8 @@ def _flags(options: Namespace) -> dict[str, Any]:
     flags: dict[str, Any] = {}
     for setting in options.settings or ():
         _set(flags, setting)
-    for name in ("source", "targets", "splits", "model", "seed", "seeds", "device", "precision"):
+    given = ("source", "targets", "splits", "model", "baseline", "seed", "seeds", "device")
+    for name in (*given, "precision"):
         if getattr(options, name, None) is not None:
             flags[name] = getattr(options, name)
     if options.out is not None:
@@ -280,6 +324,14 @@ def _crop(text: str) -> Any:
         raise FercoreError(
             f"--crop {text}: write left,top,right,bottom as fractions, such as 0.2,0.1,0.8,0.9"
         ) from None
+
+
+def _new(text: str) -> Path:
+    """A file to write, which must not be there yet."""
+    path = Path(text)
+    if path.exists():
+        raise FercoreError(f"{path}: is there already; delete it, or choose another name")
+    return path
 
 
 def _load(options: Namespace) -> Any:

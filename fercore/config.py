@@ -163,6 +163,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         amounts: percent of a target's training images
         splits: paper, strict, or a folder of manifests <dataset>.csv
         model: svgg10, svgg5 or tiny, each also with -bn
+        baseline: a finished network (.safetensors) to be BL; without it, BL is trained
         device: auto, or one that "fercore-train devices" lists
         precision: of products: fp32; on a GPU also tf32 and bf16x3, on tensor cores
         seed: of splits, first weights, order, dropout and augmentation
@@ -179,6 +180,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     amounts: Annotated[tuple[Percent, ...], Meta(min_length=1)] = (50, 100)
     splits: Text = "paper"
     model: str = "svgg10"
+    baseline: Text | None = None
     device: str = "auto"
     precision: Literal["fp32", "tf32", "bf16x3"] = "fp32"
     seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
@@ -294,6 +296,8 @@ def _absolute(table: Table, folder: Path) -> dict[str, Any]:
         table["targets"] = [_placed(target, folder) for target in table["targets"]]
     if isinstance(table.get("splits"), str) and table["splits"] not in RULES:
         table["splits"] = str(folder / Path(table["splits"]).expanduser())
+    if isinstance(table.get("baseline"), str):
+        table["baseline"] = str(folder / Path(table["baseline"]).expanduser())
     return table
 
 
@@ -353,7 +357,7 @@ def _check(study: Study, where: str) -> None:
         _check_ancestry(own, known, where)
     for strategy in known.values():
         study.recipe_of(strategy)
-    for place in (study.out, study.splits, *(spec.path for spec in datasets)):
+    for place in (study.out, study.splits, study.baseline or "", *(s.path for s in datasets)):
         _check_text(place, where)
     _check_model(study.model, where)
     _check_device(study.device, study.precision, where)

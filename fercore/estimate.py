@@ -52,7 +52,7 @@ def describe_plan(
         rows.append(
             (
                 run.id,
-                run.starts_from or "random",
+                "given" if run.network else run.starts_from or "random",
                 str(work.images),
                 str(work.epochs),
                 str(work.steps),

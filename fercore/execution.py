@@ -8,6 +8,7 @@ again, what was interrupted continues.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -69,10 +70,10 @@ def execute_run(
     shelf: Shelf,
     listener: Listener,
 ) -> list[Record]:
-    """Train one network and test its best checkpoint; at once if that has been done.
+    """Train one network, or take a given one, and test it; at once if that has been done.
 
     Args:
-        run: what to train.
+        run: what to train, or to take.
         mark: the run's fingerprint; files that were made under another one are discarded.
         data: the study's images.
         folder: of the run.
@@ -167,6 +168,10 @@ def _train(
     shelf: Shelf,
     listener: Listener,
 ) -> Outcome:
+    if run.network is not None:
+        given = checkpoint.load_model(Path(run.network), backend)
+        checkpoint.save_model(folder / "best.safetensors", given)
+        return Outcome(best_epoch=0, best_accuracy=math.nan, epochs=0)
     if start is None:
         model = models.build(run.model, seed=run.seed, backend=backend)
     else:
@@ -223,7 +228,7 @@ def _measure(
         "seed": run.seed,
         "model": run.model,
         "synthetic": data.synthetic,
-        "training_images": sum(data.size(part) for part in run.trains_on),
+        "training_images": 0 if run.network else sum(map(data.size, run.trains_on)),
         "epochs": outcome.epochs,
         "best_epoch": outcome.best_epoch,
     }

@@ -29,8 +29,10 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     percent: int = 100
 
 
-class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One network to train.
+class Run(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """One network to train, or to take as it is.
 
     Attributes:
         id: unique in the plan, and the name of the run's folder: ``BL``, ``jaffe-FC-50``.
@@ -45,6 +47,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         validation: the sets followed during training, by role.
         choose_on: the roles whose mean validation accuracy picks the best epoch.
         recipe: how it is trained; see ``recipe_for``.
+        network: the file of a finished network, which is tested and not trained.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     validation: Mapping[Role, Part]
     choose_on: tuple[Role, ...]
     recipe: Recipe
+    network: str | None = None
 
     def recipe_for(self, images: int) -> Recipe:
         """The recipe for so many training images: small targets get their ``min_steps``."""
@@ -103,7 +107,7 @@ def fingerprint(run: Run, parent: str | None, manifests: Mapping[str, str]) -> s
 
     Args:
         run: the run.
-        parent: fingerprint of the run it starts from.
+        parent: fingerprint of the run it starts from, or digest of the network that it takes.
         manifests: dataset -> digest of its manifest.
     """
     used = {part.dataset for part in (*run.trains_on, *run.validation.values())}
@@ -164,6 +168,7 @@ def _run(
         validation={role: Part(name, "validation") for role, (name, _) in datasets.items()},
         choose_on=roles,
         recipe=study.recipe_of(strategy),
+        network=study.baseline if strategy.name == "BL" else None,
     )
 
 

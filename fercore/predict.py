@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fercore import metrics
 from fercore.backends.interface import Backend
-from fercore.data.dataset import CLASSES, SIZE, Dataset, Skipped
-from fercore.data.images import WHOLE, Crop, Item, decode, is_image
-from fercore.data.tree import open_tree
+from fercore.data.dataset import CLASSES, Dataset, Skipped
+from fercore.data.images import WHOLE, Crop, Item, frame, is_image, on_all_cores, read_image
+from fercore.data.tree import Tree, open_tree
 from fercore.errors import FercoreError
 from fercore.evaluation import predict_logits
+from fercore.faces import Box, Detector, cut, framed
 from fercore.results import Score, score
 
 if TYPE_CHECKING:
@@ -25,10 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network sees in one image; ``probabilities`` are in the order of CLASSES."""
+    """What a network sees in one face; ``probabilities`` are in the order of CLASSES.
+
+    ``box`` is the part of the upright picture that it was shown; ``found`` says whether that is a
+    face which the detector found, or else the whole picture or a fixed crop of it.
+    """
 
     file: str
     probabilities: tuple[float, ...]
+    box: Box
+    found: bool
 
     @property
     def label(self) -> str:
@@ -37,25 +45,44 @@ class Prediction:
 
 
 def predict_files(
-    model: Model, paths: Sequence[Path], *, backend: Backend, crop: Crop = WHOLE
+    model: Model,
+    paths: Sequence[Path],
+    *,
+    backend: Backend,
+    crop: Crop = WHOLE,
+    detector: Detector | None = None,
 ) -> tuple[list[Prediction], list[Skipped]]:
-    """Probabilities for image files, and the files that could not be read.
+    """Probabilities for the faces in image files, and the files that could not be read.
 
     Args:
         model: a network on ``backend``.
         paths: image files; of a folder or a zip file, every image in it.
         backend: where to compute.
         crop: the part of each image that shows a face, framed as the training images are.
+        detector: finds any number of faces in each image (``faces.open_detector``); ``crop`` is
+            used where it finds none.
 
     Raises:
         FercoreError: a path does not exist, or there is no readable image at all.
     """
-    faces, files, skipped = _read_faces(paths, crop)
-    if not files:
+    seen: list[Face] = []
+    skipped: list[Skipped] = []
+    for path in paths:
+        with open_tree(path) as tree:
+            looked = on_all_cores(partial(_look, tree, crop, detector), pictures(path, tree))
+        for result in looked:
+            if isinstance(result, Skipped):
+                skipped.append(result)
+            else:
+                seen += result
+    if not seen:
         reason = f" ({skipped[0].file}: {skipped[0].reason})" if skipped else ""
         raise FercoreError(f"{paths[0]}: no image that can be read{reason}")
-    shares = metrics.softmax(predict_logits(model, faces, backend=backend))
-    return [Prediction(f, tuple(p.tolist())) for f, p in zip(files, shares, strict=True)], skipped
+    logits = predict_logits(model, np.stack([face.pixels for face in seen]), backend=backend)
+    return [
+        Prediction(face.file, tuple(shares.tolist()), face.box, face.found)
+        for face, shares in zip(seen, metrics.softmax(logits), strict=True)
+    ], skipped
 
 
 def evaluate(model: Model, dataset: Dataset, rows: np.ndarray, *, backend: Backend) -> Score:
@@ -69,41 +96,64 @@ def evaluate(model: Model, dataset: Dataset, rows: np.ndarray, *, backend: Backe
     return score(logits, part.labels, np.unique(dataset.labels).tolist())
 
 
-def _read_faces(paths: Sequence[Path], crop: Crop) -> tuple[np.ndarray, list[str], list[Skipped]]:
-    """Faces (uint8 ``[N, SIZE, SIZE]``), their files, and what could not be read."""
-    faces: list[np.ndarray] = []
-    files: list[str] = []
-    skipped: list[Skipped] = []
-    for path in paths:
-        with open_tree(path) as tree:
-            alone = path.is_file() and tree.names == (path.name,)
-            names = [name for name in tree.names if alone or is_image(name)]
-            items = [Item(name, str(path) if alone else f"{path}/{name}", 0) for name in names]
-            rows, faults = decode(tree, items, crop)
-        faces += [row.pixels for row in rows]
-        files += [row.item.file for row in rows]
-        skipped += faults
-    return np.array(faces, dtype=np.uint8).reshape(-1, SIZE, SIZE), files, skipped
+class Face(NamedTuple):
+    """A part of a picture as the network reads it: uint8 ``[SIZE, SIZE]``."""
+
+    file: str
+    pixels: np.ndarray
+    box: Box
+    found: bool
+
+
+def pictures(path: Path, tree: Tree) -> list[Item]:
+    """The images to look at: every one in a folder or zip file, or a file alone, whatever it is."""
+    alone = path.is_file() and tree.names == (path.name,)
+    names = [name for name in tree.names if alone or is_image(name)]
+    return [Item(name, str(path) if alone else f"{path}/{name}", 0) for name in names]
+
+
+def _look(tree: Tree, crop: Crop, detector: Detector | None, item: Item) -> list[Face] | Skipped:
+    gray = read_image(tree, item)
+    if isinstance(gray, Skipped):
+        return gray
+    found = detector(np.asarray(gray)) if detector else []
+    if found:
+        boxes = [framed(face, *gray.size) for face in found]
+        return [Face(item.file, cut(gray, box), box, True) for box in boxes]
+    width, height = gray.size
+    edges = crop.left * width, crop.top * height, crop.right * width, crop.bottom * height
+    return [Face(item.file, frame(gray, crop), Box(*map(round, edges)), False)]
 
 
 # -- in words ---------------------------------------------------------------------------------
 
 
 def predictions_as_text(predictions: Sequence[Prediction]) -> str:
-    """A table with a line an image: likeliest class, then every class's probability in percent."""
-    width = max(len("file"), *(len(prediction.file) for prediction in predictions))
-    lines = [f"{'file':<{width}}  {'class':<9}" + "".join(f"{name:>10}" for name in CLASSES)]
-    for prediction in predictions:
+    """A table with a line a face: where it is, likeliest class, every class's probability in %."""
+    rows = [(prediction.file, _place(prediction), prediction) for prediction in predictions]
+    width = max(len("file"), *(len(file) for file, _, _ in rows))
+    place = max(len("face"), *(len(place) for _, place, _ in rows))
+    header = f"{'file':<{width}}  {'face':<{place}}  {'class':<9}"
+    lines = [header + "".join(f"{name:>10}" for name in CLASSES)]
+    for file, where, prediction in rows:
         shares = "".join(f"{100 * share:10.1f}" for share in prediction.probabilities)
-        lines.append(f"{prediction.file:<{width}}  {prediction.label:<9}{shares}")
+        lines.append(f"{file:<{width}}  {where:<{place}}  {prediction.label:<9}{shares}")
     return "\n".join(lines) + "\n"
 
 
+def _place(prediction: Prediction) -> str:
+    """``96x96+212+68``: a found face's width, height, left and top."""
+    left, top, right, bottom = prediction.box
+    return f"{right - left}x{bottom - top}{left:+d}{top:+d}" if prediction.found else "not found"
+
+
 def predictions_as_json(predictions: Sequence[Prediction], skipped: Sequence[Skipped]) -> str:
-    """A JSON list with an object an image, and one with ``error`` for each unreadable file."""
+    """A JSON list with an object a face, and one with ``error`` for each unreadable file."""
     objects: list[dict[str, object]] = [
         {
             "file": prediction.file,
+            "box": prediction.box,
+            "found": prediction.found,
             "class": prediction.label,
             "probabilities": dict(zip(CLASSES, prediction.probabilities, strict=True)),
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from fercore import (
     models,
     results,
     side_by_side,
+    tensor_file,
     training,
 )
 from fercore.analysis import Analyst
@@ -105,14 +107,30 @@ def measure_work(runs: Sequence[Run], backend: Backend) -> dict[str, Work]:
 
 
 def make_jobs(runs: Sequence[Run], data: StudyData, backend: Backend) -> list[Job]:
-    """How much there is to do in each run; raises like ``measure_work``."""
+    """How much there is to do in each run; raises like ``measure_work``.
+
+    FercoreError, too, when a network that a run takes cannot be read or is not the study's model.
+    """
+    for run in runs:
+        if run.network is not None:
+            _check_network(run)
     works = measure_work(runs, backend)
     return [_job(run, data, works[run.strategy.name]) for run in runs]
+
+
+def _check_network(run: Run) -> None:
+    found = tensor_file.read(Path(str(run.network))).metadata.get("model")
+    if found != run.model:
+        raise FercoreError(
+            f"{run.network}: is a {found}, but the study's model is {run.model}; give another "
+            "baseline or --model"
+        )
 
 
 def _job(run: Run, data: StudyData, work: Work) -> Job:
     images = data.joined_size(run.trains_on, run.recipe.sampling)
     recipe = run.recipe_for(images)
+    epochs = 0 if run.network else recipe.epochs
     followed = sum(
         data.size(part) if role in run.choose_on else min(data.size(part), training.FOLLOWED)
         for role, part in run.validation.items()
@@ -123,8 +141,8 @@ def _job(run: Run, data: StudyData, work: Work) -> Job:
         kind=" ".join((*run.strategy.trainable, *run.strategy.channels)),
         work=work,
         images=images,
-        epochs=recipe.epochs,
-        steps=recipe.epochs * recipe.steps_per_epoch(images),
+        epochs=epochs,
+        steps=epochs * recipe.steps_per_epoch(images),
         views=recipe.distinct_views(),
         followed=followed,
         tested=sum(
@@ -141,6 +159,8 @@ def _marks(runs: Sequence[Run], data: StudyData) -> dict[str, str]:
     marks: dict[str, str] = {}
     for run in runs:
         parent = marks[run.starts_from] if run.starts_from else None
+        if run.network is not None:
+            parent = tensor_file.read(Path(run.network)).digest
         marks[run.id] = fingerprint(run, parent, digests)
     return marks
 

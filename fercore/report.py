@@ -207,6 +207,11 @@ def _notes(records: Sequence[Record], targets: Sequence[Target]) -> list[str]:
             "draws: ± tells how far the training's own randomness moves an accuracy, not how far "
             "another split would."
         )
+    if any(record.strategy == "BL" and record.epochs == 0 for record in records):
+        notes.append(
+            "BL was given as a finished network: what it was trained on, and whether it has seen "
+            "test images, is not known here."
+        )
     for target in targets:
         notes += _notes_on(target)
     strategies = {record.strategy for record in records}

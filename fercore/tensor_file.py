@@ -62,21 +62,8 @@ def read(path: Path, remake: str = "train again") -> TensorFile:
 
     ``remake`` is what brings the file back once it was deleted, for the error's sentence.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if path.exists() and not path.is_file():
-        raise FercoreError(f"{path}: is no file; give a network's best.safetensors")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = (file.metadata() or {}).get("fercore")
-    except OSError as error:
-        raise FercoreError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except SafetensorError as error:
-        raise FercoreError(
-            f"{path}: is damaged or not a safetensors file ({error}); restore it, or delete it "
-            f"and {remake}"
-        ) from error
+    tensors, entries = read_tensors(path, remake)
+    metadata = entries.get("fercore")
     if metadata is None:
         raise FercoreError(f"{path}: was not written by fercore (its metadata has no such entry)")
     try:
@@ -90,6 +77,27 @@ def read(path: Path, remake: str = "train again") -> TensorFile:
             f"{path}: is damaged (its checksum does not fit); restore it, or delete it and {remake}"
         )
     return TensorFile(path, tensors, facts, digest)
+
+
+def read_tensors(
+    path: Path, remake: str = "make it again"
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Tensors and metadata of any safetensors file; FercoreError says why it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.exists() and not path.is_file():
+        raise FercoreError(f"{path}: is no file; give a network's best.safetensors")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except OSError as error:
+        raise FercoreError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except SafetensorError as error:
+        raise FercoreError(
+            f"{path}: is damaged or not a safetensors file ({error}); restore it, or delete it "
+            f"and {remake}"
+        ) from error
 
 
 def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:

@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
-from fercore import backends, cli, protocol
+from fercore import backends, checkpoint, cli, models, protocol
 from fercore.errors import FercoreError
+from fercore.faces import Box
 from fercore.study_data import StudyData
 from tests.faces import shrink_tiny, write_folder
 
@@ -74,7 +76,10 @@ def python(*arguments, **options):
 
 @pytest.mark.parametrize(
     "command",
-    ["protocol", "fit", "evaluate", "predict", "inspect", "synth", "report", "devices"],
+    [
+        *("protocol", "fit", "evaluate", "predict", "export", "import"),
+        *("inspect", "synth", "report", "devices"),
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit, match="0"):
@@ -147,6 +152,12 @@ def _timed(code):
         (["evaluate", "absent.safetensors", "jaffe=/x"], "absent.safetensors"),
         (["evaluate", "m", "jaffe=/x", "--part", "tset"], "'tset'; did you mean 'test'?"),
         (["predict", "m.safetensors"], "are required: FILE"),
+        (["predict", "absent.safetensors", "x.jpg"], "absent.safetensors: cannot be read"),
+        (["export", "absent.safetensors", "x.onnx"], "absent.safetensors: cannot be read"),
+        (["export", "absent.safetensors"], "are required: OUT"),
+        (["import", "absent.pth.tar", "x.safetensors"], "end in .safetensors, .pt or .pth"),
+        (["import", "absent.safetensors", "x.safetensors", "--std", "0"], "is not a number above"),
+        (["import", "x.safetensors", "y.safetensors", "--classes", "a,b"], "classes a, b do not"),
         (["report", "absent"], "absent: is no run directory"),
         (["synth", "faces", "--only", "rafdb"], "no synthetic faces for 'rafdb'"),
         (["protocol", "--device", "gpu"], "no device 'gpu'; did you mean 'cuda'?"),
@@ -161,6 +172,7 @@ def _timed(code):
         (["protocol", "--out", "\udcff"], "'\\udcff' is not valid Unicode"),
         (["protocol", "--set", r'out="a\u0000"'], "'a\\x00' is not valid Unicode"),
         (["fit", "jaffe=/x", "--set", "seeds=3"], "fit has no setting seeds; remove it"),
+        (["fit", "jaffe=/x", "--set", "baseline=x"], "fit has no setting baseline; remove it"),
         (["inspect", "jaffe=/x", "--sheet", "x.jpg"], "'x.jpg' does not end in .png"),
         (["inspect", "jaffe=/x", "--folds", "many"], "'many' is neither a number nor 'subjects'"),
     ],
@@ -403,14 +415,72 @@ def test_fit_evaluate_and_predict(cpu, tmp_path, capsys):
 
     face = str(source / "happy" / "000.png")
     assert cli.main(["predict", "model/best.safetensors", face]) == 0
-    assert "whole images" in capsys.readouterr().out
+    assert "hole images were used" in capsys.readouterr().out
     assert cli.main(["predict", "model/best.safetensors", face, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["file"] == face
     crop = ["predict", "model/best.safetensors", face, "--crop"]
     assert cli.main([*crop, "0.1,0.1,0.9,0.9"]) == 0
-    capsys.readouterr()
+    assert "the part 0.1,0.1,0.9,0.9 was used" in capsys.readouterr().out
     assert "left,top,right,bottom" in fails(capsys, *crop, "0.1,x")
     assert "left < right" in fails(capsys, *crop, "0.9,0.1,0.1,0.9")
+
+
+@pytest.fixture
+def tiny():
+    """The file of an untrained network."""
+    backend = backends.get("reference", dtype="float32")
+    checkpoint.save_model(Path("tiny.safetensors"), models.build("tiny", backend=backend))
+    return "tiny.safetensors"
+
+
+def test_predict_finds_faces_and_draws_them(cpu, tiny, capsys, monkeypatch):
+    Image.new("L", (200, 100), 90).save("photo.png")
+    Path("broken.png").write_bytes(b"no image")
+    boxes = [Box(20, 20, 70, 70), Box(120, 20, 170, 70)]
+    monkeypatch.setattr("fercore.faces.open_detector", lambda: lambda gray: boxes)
+    photo = ["predict", tiny, "photo.png"]
+    assert cli.main([*photo, "broken.png", "--draw", "seen"]) == 0
+    out, err = capsys.readouterr()
+    assert "52x52+19+19" in out
+    assert "52x52+119+19" in out
+    assert "Boxes are WIDTHxHEIGHT+LEFT+TOP" in out
+    assert "seen: 1 picture with them drawn on" in out
+    assert err == "not read: broken.png: not an image that Pillow can read\n"
+    assert Path("seen/photo.png").is_file()
+    assert cli.main([*photo, "--json"]) == 0
+    assert [entry["found"] for entry in json.loads(capsys.readouterr().out)] == [True, True]
+    boxes.clear()
+    assert cli.main(photo) == 0
+    assert "Whole images were used where no face was found: 1 of 1" in capsys.readouterr().out
+    assert cli.main([*photo, "--crop", "0,0,1,1"]) == 0
+    assert "the part 0,0,1,1 was used" in capsys.readouterr().out
+    monkeypatch.setattr("fercore.faces.open_detector", lambda: None)
+    assert cli.main(photo) == 0
+    assert "No face was looked for" in capsys.readouterr().out
+
+
+def test_export_to_pytorch_and_import(tiny, capsys):
+    assert cli.main(["export", tiny, "there.safetensors"]) == 0
+    assert "classes in the order angry, disgust" in capsys.readouterr().out
+    assert cli.main(["import", "there.safetensors", "back.safetensors"]) == 0
+    assert "back.safetensors: tiny, " in capsys.readouterr().out
+    assert Path("back.safetensors").read_bytes() == Path(tiny).read_bytes()
+    arguments = ["import", "there.safetensors", "other.safetensors", "--std", "0.5"]
+    assert cli.main([*arguments, "--classes", "sad,angry,disgust,fear,happy,surprise,neutral"]) == 0
+    before, after = load_file("back.safetensors"), load_file("other.safetensors")
+    assert (after["conv1_1.weight"] == before["conv1_1.weight"] / 2).all()
+    assert (after["fc3.weight"][4] == before["fc3.weight"][0]).all()
+    for command in (["export", tiny, tiny], ["import", "there.safetensors", tiny]):
+        assert f"{tiny}: is there already" in fails(capsys, *command)
+    assert "was not written by fercore" in fails(capsys, "export", "there.safetensors", "x.onnx")
+
+
+def test_export_to_onnx(tiny, capsys):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    assert cli.main(["export", tiny, "tiny.onnx"]) == 0
+    assert "tiny.onnx: pixels in, logits and probabilities out" in capsys.readouterr().out
+    assert Path("tiny.onnx").stat().st_size > 1000
+    assert "end it in .onnx" in fails(capsys, "export", tiny, "tiny.tflite")
 
 
 def test_fit_resumes(cpu, tmp_path, capsys):

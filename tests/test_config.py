@@ -23,6 +23,7 @@ amounts = [25, 100]
 model = "svgg5-bn"
 seeds = 3
 splits = "manifests"
+baseline = "given.safetensors"
 
 [source]
 name = "fer2013"
@@ -69,6 +70,7 @@ def test_a_file_with_every_kind_of_setting(tmp_path):
     assert study.source.path == str(tmp_path / "fer")
     assert study.source.format == "fer2013"
     assert study.splits == str(tmp_path / "manifests")
+    assert study.baseline == str(tmp_path / "given.safetensors")
     assert study.targets[0].crop == (0.1, 0.2, 0.9, 1.0)
     assert study.targets[0].options == {"subject": "s(\\d+)"}
     assert study.strategy_named("half").channels == {"conv1_1.weight": (0, 2)}

@@ -1,8 +1,9 @@
 """What --dry-run says."""
 
+import msgspec
 import pytest
 
-from fercore import backends, estimate
+from fercore import backends, checkpoint, estimate, models
 from fercore.config import study_from
 from fercore.errors import FercoreError
 from fercore.forecast import Forecast
@@ -44,6 +45,15 @@ def test_runs_images_steps_and_times(study, tmp_path):
     assert rows["BL"][-1] == "s"
     assert "3 runs; about" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_a_given_baseline_takes_no_training(study, tmp_path):
+    given = tmp_path / "given.safetensors"
+    checkpoint.save_model(given, models.build("tiny"))
+    text = estimate.dry_run(msgspec.structs.replace(study, baseline=str(given)))
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert rows["BL"][1:5] == ["given", "56", "0", "0"]
+    assert rows["tgt-FC-100"][1:5] == ["BL", "56", "3", "12"]
 
 
 @pytest.fixture

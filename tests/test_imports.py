@@ -170,13 +170,27 @@ def test_nothing_imports_tests_or_benchmarks(module):
 
 
 DEPENDENCIES = {"numpy", "PIL", "safetensors", "msgspec", "rich", "tomli_w"}
+OPTIONAL = {
+    "fercore.export": {"onnx"},
+    "fercore.faces": {"cv2"},
+    "fercore.pytorch": {"torch"},
+}
+"""What a module imports inside functions, if it is installed."""
 OURS = {"fercore", "cuda_kernels", "_fercore_cpu"}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_declared_dependencies_are_imported(module):
     foreign = {name.partition(".")[0] for name in GRAPH[module]} - sys.stdlib_module_names
-    assert foreign - OURS <= DEPENDENCIES
+    assert foreign - OURS <= DEPENDENCIES | OPTIONAL.get(module, set())
+
+
+@pytest.mark.parametrize("module", OPTIONAL)
+def test_what_is_optional_is_imported_late(module):
+    code = f"import sys, {module}; print(*{{m.partition('.')[0] for m in sys.modules}})"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert not OPTIONAL[module] & set(loaded.stdout.split())
 
 
 def test_a_training_step_needs_numpy_alone():

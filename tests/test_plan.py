@@ -51,6 +51,14 @@ def test_what_each_strategy_sees():
     assert runs["jaffe-FC-50"].validation == both  # the source is followed while it is forgotten
 
 
+def test_a_given_network_stands_for_bl_alone():
+    ordinary, given = by_id(plan()), by_id(plan(baseline="/b.safetensors"))
+    assert given["BL"].network == "/b.safetensors"
+    assert ordinary["BL"].network is None
+    for name in ordinary.keys() - {"BL"}:
+        assert given[name] == ordinary[name]
+
+
 def test_finetuning_and_training_from_scratch_have_their_own_recipes():
     runs = by_id(plan(recipe={"epochs": 9}, finetune={"epochs": 4}))
     assert runs["BL"].recipe.epochs == runs["jaffe-TO-100"].recipe.epochs == 9

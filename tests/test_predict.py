@@ -11,6 +11,7 @@ from fercore import evaluation, models, predict
 from fercore.data.dataset import CLASSES
 from fercore.data.images import Crop
 from fercore.errors import FercoreError
+from fercore.faces import Box
 from tests.faces import shrink_tiny, write_folder
 from tests.small_data import striped
 
@@ -93,10 +94,84 @@ def test_no_readable_file_at_all_is_an_error(model, tmp_path):
 
 def test_a_table_has_a_line_an_image():
     shares = (0.1, 0.0, 0.0, 0.7, 0.2, 0.0, 0.0)
-    text = predict.predictions_as_text([predict.Prediction("a.png", shares)])
-    header, row = text.splitlines()
-    assert header.split() == ["file", "class", *CLASSES]
-    assert row.split()[:3] == ["a.png", "happy", "10.0"]
+    whole = predict.Prediction("a.png", shares, Box(0, 0, 48, 48), False)
+    found = predict.Prediction("long.png", shares, Box(-3, 20, 93, 116), True)
+    header, first, second = predict.predictions_as_text([whole, found]).splitlines()
+    assert header.split() == ["file", "face", "class", *CLASSES]
+    assert first.split()[:5] == ["a.png", "not", "found", "happy", "10.0"]
+    assert second.split()[:4] == ["long.png", "96x96-3+20", "happy", "10.0"]
+
+
+def two_squares(gray):
+    """A detector of the bright squares that ``write_squares`` draws: their boxes, left to right."""
+    bright = np.flatnonzero((gray > 200).any(axis=0))
+    boxes = []
+    for columns in np.split(bright, np.flatnonzero(np.diff(bright) > 1) + 1):
+        if len(columns):
+            rows = np.flatnonzero((gray[:, columns] > 200).any(axis=1))
+            boxes.append(Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return boxes
+
+
+def write_squares(path, *corners, **options):
+    picture = np.full((200, 300), 40, dtype=np.uint8)
+    for left, top in corners:
+        picture[top : top + 50, left : left + 50] = 255
+    Image.fromarray(picture).save(path, **options)
+    return path
+
+
+def test_every_face_that_is_found_is_looked_at(model, tmp_path):
+    path = write_squares(tmp_path / "two.png", (20, 30), (180, 100))
+    write_squares(tmp_path / "none.png")
+    paths = [path, tmp_path / "none.png"]
+    predictions, _ = predict_files(model, paths, detector=two_squares)
+    assert [(p.file, p.box, p.found) for p in predictions] == [
+        (str(path), (19, 29, 71, 81), True),
+        (str(path), (179, 99, 231, 151), True),
+        (str(tmp_path / "none.png"), (0, 0, 300, 200), False),
+    ]
+    # What the network was shown: the square with 1 pixel of gray around it.
+    (cut,), _ = predict_files(model, [path], crop=Crop(19 / 300, 29 / 200, 71 / 300, 81 / 200))
+    np.testing.assert_allclose(cut.probabilities, predictions[0].probabilities, atol=1e-5)
+    objects = json.loads(predict.predictions_as_json(predictions, []))
+    assert objects[1]["box"] == [179, 99, 231, 151]
+    assert [entry["found"] for entry in objects] == [True, True, False]
+
+
+def test_faces_are_looked_for_in_the_upright_picture(model, tmp_path):
+    upright = write_squares(tmp_path / "upright.png", (20, 30))
+    turned = Image.open(upright).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[274] = 6  # turn right to see it upright
+    turned.save(tmp_path / "turned.png", exif=exif)
+    first, second = predict_files(model, [upright, tmp_path / "turned.png"], detector=two_squares)[
+        0
+    ]
+    assert first.box == second.box == (19, 29, 71, 81)
+    assert first.probabilities == second.probabilities
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "CMYK"])
+def test_pictures_of_every_kind_are_searched(model, tmp_path, mode):
+    gray = Image.open(write_squares(tmp_path / "gray.png", (20, 30)))
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    gray.convert(mode).save(path)
+    (prediction,), _ = predict_files(model, [path], detector=two_squares)
+    assert prediction.box == (19, 29, 71, 81)
+
+
+def test_animations_show_their_first_frame_and_16_bits_are_listed(model, tmp_path):
+    frames = [Image.open(write_squares(tmp_path / f"{left}.png", (left, 30))) for left in (20, 180)]
+    animation = tmp_path / "animation.gif"
+    frames[0].save(animation, save_all=True, append_images=frames[1:], duration=100)
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.zeros((60, 60), np.uint16)).save(deep)
+    predictions, skipped = predict_files(model, [animation, deep], detector=two_squares)
+    assert [prediction.box for prediction in predictions] == [(19, 29, 71, 81)]
+    assert [(s.file, s.reason) for s in skipped] == [
+        (str(deep), "more than 8 bits a pixel; save it with 8")
+    ]
 
 
 def test_evaluation_counts_what_the_network_says(model):

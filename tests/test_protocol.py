@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fercore import backends, evaluation, results
+from fercore import backends, checkpoint, evaluation, models, report, results
 from fercore.config import study_from
 from fercore.data import manifest
 from fercore.errors import FercoreError
@@ -204,6 +204,46 @@ def test_the_environment_is_recorded(done):
     assert facts["backend"] == "cpu"
     assert facts["threads"] >= 1
     assert {"fercore", "python", "processor", "instructions", "blas"} <= set(facts)
+
+
+def test_a_given_baseline_is_tested_and_adapted_but_not_trained(done, folders, tmp_path):
+    ours = done[0] / "runs"
+    given = shutil.copy(ours / "BL" / "best.safetensors", tmp_path / "given.safetensors")
+    listener = Recorder()
+    study = small_study(folders, baseline=str(given))
+    records = carry_out(study, tmp_path / "run", listener)
+    assert "BL" in listener.finished_runs
+    assert listener.trained == [name for name in done[2].trained if name != "BL"]
+    # What starts from it, and what does not, is the same as with a BL that was trained here.
+    for name in listener.trained:
+        again = tmp_path / "run" / "runs" / name / "best.safetensors"
+        assert again.read_bytes() == (ours / name / "best.safetensors").read_bytes()
+    (trained,) = (record for record in done[1] if record.run == "BL")
+    (taken,) = (record for record in records if record.run == "BL")
+    changes = {"epochs": 0, "best_epoch": 0, "training_images": 0}
+    assert taken == msgspec.structs.replace(trained, **changes)
+    assert any("BL was given" in note for note in report.make_table(records).notes)
+    assert not any("BL was given" in note for note in report.make_table(done[1]).notes)
+
+    listener = Recorder()
+    assert carry_out(study, tmp_path / "run", listener, resume=True) == records
+    assert listener.trained == []
+    shutil.copy(ours / "tgt-FU-50" / "best.safetensors", given)
+    with pytest.raises(FercoreError, match="run BL: other settings or images; run tgt-FC-50"):
+        carry_out(study, tmp_path / "run", resume=True)
+
+
+def test_a_baseline_that_cannot_be_one_is_refused_before_anything_is_written(folders, tmp_path):
+    given = tmp_path / "given.safetensors"
+    study = small_study(folders, baseline=str(given))
+    for message in (
+        r"given\.safetensors: cannot be read",
+        "is a tiny-bn, but the study's model is",
+    ):
+        with pytest.raises(FercoreError, match=message):
+            carry_out(study, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        checkpoint.save_model(given, models.build("tiny-bn"))
 
 
 # -- resume -----------------------------------------------------------------------------------

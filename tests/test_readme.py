@@ -4,10 +4,16 @@ import re
 import tomllib
 from pathlib import Path
 
-from fercore import backends
+import numpy as np
+import pytest
+from PIL import Image
+
+from fercore import backends, checkpoint, models
+from fercore.cli import parse
 from fercore.config import study_from
 from fercore.plan import make_plan
 from fercore.protocol import measure_work
+from tests.faces import draw_face
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -24,3 +30,41 @@ def test_ci_runs_the_test_command_of_the_readme():
     commands = re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)
     assert len(commands) == 2
     assert commands[1] in (ROOT / ".ci/run").read_text().splitlines()
+
+
+def test_a_network_is_used_as_the_readme_does(tmp_path, monkeypatch):
+    for package in ("cv2", "onnx", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.chdir(tmp_path)
+    Path("fercore-run/runs/BL").mkdir(parents=True)
+    network = models.build("tiny-bn", seed=1)
+    checkpoint.save_model(Path("fercore-run/runs/BL/best.safetensors"), network)
+    picture = Image.new("L", (300, 300), 150)
+    picture.paste(draw_face(160), (60, 80))
+    picture.save("photo.jpg")
+    section = README.split("## Using a network")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```python\n(.*?)^```$", section, re.S | re.M)
+    assert len(blocks) == 3
+    names: dict = {}
+    for block in blocks:
+        exec(block, names)
+    (face,) = names["predictions"]
+    assert face.found
+    assert names["not_read"] == []
+    assert Path("seen/photo.png").is_file()
+    assert names["logits"].shape == (2, 7)
+    assert names["probabilities"].sum(axis=1) == pytest.approx(1)
+    for name, array in names["imported"].state().items():
+        np.testing.assert_array_equal(array, network.state()[name])
+    assert Path("imported.safetensors").is_file()
+
+
+def test_the_commands_of_the_readme_are_understood():
+    section = README.split("## Using a network")[1].split("\n## ")[0]
+    commands = re.findall(r"^fercore-train (.*?)(?: +#.*)?$", section, re.M)
+    assert {parse(command.split()).command for command in commands} == {
+        "evaluate",
+        "predict",
+        "export",
+        "import",
+    }

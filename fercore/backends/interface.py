@@ -40,6 +40,9 @@ ReLU of a NaN is a NaN, so that a step that went wrong shows in its loss.
 DROPOUT_STREAM, AUGMENTATION_STREAM = 0, 1
 """Last word of the Philox counter, so that no two uses ever share random numbers."""
 
+MEAN, STD = 0.5, 0.25
+"""What networks are trained with: a pixel ``p`` (0 to 255) enters as ``(p / 255 - MEAN) / STD``."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -300,8 +303,8 @@ class Backend(ABC):
         y: Buffer,
         *,
         augmentation: Augmentation = Augmentation(),
-        mean: float = 0.5,
-        std: float = 0.25,
+        mean: float = MEAN,
+        std: float = STD,
     ) -> None:
         """Gather, vary and normalise: ``x [N, H, W, 1] = (images[indices] / 255 - mean) / std``.
 

@@ -8,10 +8,10 @@ import os
 import re
 import struct
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -34,6 +34,8 @@ START = r"(?:^|(?<=/))"
 
 _IMAGE = re.compile(SUFFIX + "$", re.IGNORECASE)
 _BATCH = 64  # images a task of the thread pool: fewer, larger tasks cost less to hand out
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -161,18 +163,30 @@ def assemble(
 def decode(tree: Tree, items: Sequence[Item], crop: Crop) -> tuple[list[Row], list[Skipped]]:
     """Read images on all CPU cores; both results are in the order of ``items``."""
 
-    def decode_batch(batch: Sequence[Item]) -> list[Row | Skipped]:
-        return [_decode_item(tree, item, crop) for item in batch]
+    def decode_item(item: Item) -> Row | Skipped:
+        gray = read_image(tree, item)
+        if isinstance(gray, Skipped):
+            return gray
+        return Row(item, frame(gray, crop), fingerprint(gray))
+
+    results = on_all_cores(decode_item, items)
+    return (
+        [result for result in results if isinstance(result, Row)],
+        [result for result in results if isinstance(result, Skipped)],
+    )
+
+
+def on_all_cores(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """``function``, which decodes an image, of every item; in their order."""
+
+    def batch_of(batch: Sequence[Item]) -> list[Result]:
+        return [function(item) for item in batch]
 
     batches = [items[i : i + _BATCH] for i in range(0, len(items), _BATCH)]
     with warnings.catch_warnings(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         # Oversized images become entries in `skipped`; a printed warning would say it twice.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        results = [result for batch in pool.map(decode_batch, batches) for result in batch]
-    return (
-        [result for result in results if isinstance(result, Row)],
-        [result for result in results if isinstance(result, Skipped)],
-    )
+        return [result for batch in pool.map(batch_of, batches) for result in batch]
 
 
 def fingerprint(gray: Image.Image) -> str:
@@ -190,11 +204,12 @@ def frame(gray: Image.Image, crop: Crop) -> np.ndarray:
     return np.asarray(gray.resize((SIZE, SIZE), resampling, box=box))
 
 
-def _decode_item(tree: Tree, item: Item, crop: Crop) -> Row | Skipped:
+def read_image(tree: Tree, item: Item, mode: Literal["L", "RGB"] = "L") -> Image.Image | Skipped:
+    """An image of 8 bits, upright, gray (ITU-R 601 luma) or in colour; or why it cannot be read."""
     if tree.sizes[item.name] > FILE_LIMIT:
         return Skipped(item.file, f"file larger than {FILE_LIMIT // 2**20} MB")
     try:
-        gray = _gray(tree.read(item.name))
+        return _decoded(tree.read(item.name), mode)
     except UnidentifiedImageError:
         return Skipped(item.file, "not an image that Pillow can read")
     except MemoryError:
@@ -202,11 +217,10 @@ def _decode_item(tree: Tree, item: Item, crop: Crop) -> Row | Skipped:
     except Exception as error:  # Pillow's and zipfile's readers raise a dozen kinds on bad bytes
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return Skipped(item.file, reason)
-    return Row(item, frame(gray, crop), fingerprint(gray))
 
 
-def _gray(data: bytes) -> Image.Image:
-    """Decode to 8-bit gray, ITU-R 601 luma, upright; ValueError says why it is refused."""
+def _decoded(data: bytes, mode: str) -> Image.Image:
+    """An upright image in ``mode``; ValueError says why it is refused."""
     with Image.open(io.BytesIO(data)) as image:
         if image.width * image.height > PIXEL_LIMIT:
             raise ValueError(
@@ -215,4 +229,4 @@ def _gray(data: bytes) -> Image.Image:
         if image.mode[0] in "IF":
             raise ValueError("more than 8 bits a pixel; save it with 8")
         ImageOps.exif_transpose(image, in_place=True)
-        return image.convert("L")
+        return image.convert(mode)
