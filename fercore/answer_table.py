@@ -67,6 +67,7 @@ class AnswerTable:
         seeds: of the networks of every column.
         images: of the test part.
         right: how many seeds got an image right, int64 ``[images, columns]``.
+        by_seed: the accuracy of each network, float64 ``[seeds, columns]``.
     """
 
     target: str
@@ -75,6 +76,7 @@ class AnswerTable:
     seeds: tuple[int, ...]
     images: Images
     right: np.ndarray
+    by_seed: np.ndarray
 
     @cached_property
     def accuracies(self) -> np.ndarray:
@@ -207,7 +209,7 @@ def _table(
     if allowed is not None:
         rows = np.flatnonzero(np.isin(images.labels, allowed))
     order = tuple(columns(records))
-    right = np.zeros((len(rows), len(order)), np.int64)
+    right = np.zeros((len(seeds), len(rows), len(order)), bool)
     for number, column in enumerate(order):
         runs = {r.seed: r.run for r in records if (r.strategy, r.amount) == column}
         if set(runs) != set(seeds):
@@ -215,7 +217,10 @@ def _table(
                 f"{answers.directory.results}: {column_name(column)} has the seeds "
                 f"{sorted(runs)}, other columns {sorted(seeds)}; finish the study with --resume"
             )
-        for run in runs.values():
-            given = metrics.predict(answers.of(run)[dataset, "test"].logits, allowed)
-            right[:, number] += (given == images.labels)[rows]
-    return AnswerTable(target, dataset, order, seeds, images.select(rows), right)
+        for place, seed in enumerate(seeds):
+            given = metrics.predict(answers.of(runs[seed])[dataset, "test"].logits, allowed)
+            right[place, :, number] = (given == images.labels)[rows]
+    by_seed = right.mean(axis=1) if len(rows) else np.full(right[:, 0].shape, np.nan)
+    return AnswerTable(
+        target, dataset, order, seeds, images.select(rows), right.sum(axis=0), by_seed
+    )

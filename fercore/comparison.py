@@ -19,7 +19,8 @@ from typing import Literal
 from fercore.answer_table import AnswerTable, UnitName, Units, estimate_difference
 from fercore.findings import Column
 from fercore.metrics import Interval
-from fercore.statistics import paired
+from fercore.statistics import bootstrap, paired
+from fercore.statistics.bootstrap import Spread
 
 LEVEL = 0.05
 
@@ -59,6 +60,8 @@ class Comparison:
         images: tested.
         difference: accuracy of the first minus that of the second, -1..1, mean over seeds.
         only_first, only_second: images that only one of them got right; None with several seeds.
+        over_seeds: how the difference spreads over seeds: of training's own chance, which
+            ``judgements`` do not speak of.
         judgements: the widest unit first; the last is by image.
     """
 
@@ -70,6 +73,7 @@ class Comparison:
     difference: float
     only_first: int | None
     only_second: int | None
+    over_seeds: Spread
     judgements: tuple[Judgement, ...]
 
 
@@ -132,5 +136,6 @@ def _comparison(
         difference=float(table.accuracies[pair[0]] - table.accuracies[pair[1]]),
         only_first=int((first > second).sum()) if single else None,
         only_second=int((first < second).sum()) if single else None,
+        over_seeds=bootstrap.over_seeds(table.by_seed[:, pair[0]] - table.by_seed[:, pair[1]]),
         judgements=tuple(judgements),
     )

@@ -17,10 +17,11 @@ from fercore.run_directory import RunDirectory
 from tests.answered import record_of, small_study, write_images, write_run
 
 
-def table_of(right, subjects=None, groups=None, seeds=(0,), columns=None, dataset="tgt"):
-    """A table of given right answers, ``[images, columns]``."""
+def table_of(right, subjects=None, groups=None, columns=None, dataset="tgt"):
+    """A table of given right answers: ``[images, columns]`` of one seed, or ``[seeds, ...]``."""
     right = np.asarray(right)
-    count = len(right)
+    right = right if right.ndim == 3 else right[None]
+    seeds, count, width = right.shape
     names = tuple(map(str, range(count)))
     images = Images(
         labels=np.arange(count) % 7,
@@ -29,8 +30,15 @@ def table_of(right, subjects=None, groups=None, seeds=(0,), columns=None, datase
         groups=tuple(groups or [""] * count),
         sha256=names,
     )
-    columns = columns or tuple(("ABCDEFGH"[i], 100) for i in range(right.shape[1]))
-    return AnswerTable("tgt", dataset, columns, seeds, images, right)
+    return AnswerTable(
+        target="tgt",
+        dataset=dataset,
+        columns=columns or tuple(("ABCDEFGH"[i], 100) for i in range(width)),
+        seeds=tuple(range(seeds)),
+        images=images,
+        right=right.sum(axis=0),
+        by_seed=right.sum(axis=1) / max(count, 1),
+    )
 
 
 def test_two_tables_a_target_with_every_column(tmp_path):
@@ -70,6 +78,7 @@ def test_seeds_are_counted_together(tmp_path):
     source, target = read_tables(StudyAnswers(directory), records)
     assert source.seeds == (0, 1, 2)
     np.testing.assert_array_equal(source.right[:, 0], [2, 1])
+    np.testing.assert_array_equal(source.by_seed[:, 0], [0.5, 1, 0])
     assert source.accuracies[0] == pytest.approx(3 / 6)
     assert target.accuracies[0] == 1
 
