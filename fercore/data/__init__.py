@@ -31,10 +31,15 @@ if TYPE_CHECKING:  # the command line reads this module at start-up, before it n
 
 FORMATS = {
     "fer2013": "fercore.data.fer2013",
+    "ferplus": "fercore.data.ferplus",
     "jaffe": "fercore.data.jaffe",
     "tfeid": "fercore.data.tfeid",
     "mug": "fercore.data.mug",
     "ckplus": "fercore.data.ckplus",
+    "kdef": "fercore.data.kdef",
+    "rafdb": "fercore.data.rafdb",
+    "affectnet": "fercore.data.affectnet",
+    "rafd": "fercore.data.rafd",
     "folder": "fercore.data.folder",
 }
 
@@ -96,7 +101,8 @@ def load(
     """Read a dataset from a folder, a zip file or a csv file.
 
     ``crop`` replaces the format's own (``fercore.data.images.WHOLE`` for none); ``options`` are the
-    format's further parameters, such as ``total`` of mug and ``subject`` of folder. With ``cache``
+    format's further parameters, such as ``total`` of mug, ``angles`` of kdef and ``subject`` of
+    folder. With ``cache``
     the decoded images are kept on disk for the next time.
 
     Raises FercoreError when the path is missing or empty, has no image of the format or none that
