@@ -19,7 +19,7 @@ from typing import NoReturn
 import fercore
 from fercore.errors import FercoreError
 
-DATASET_HELP = "NAME=PATH, where NAME is a format, or NAME=FORMAT:PATH"
+DATASET_HELP = "NAME=PATH, where NAME is a format (fercore-train --help), or NAME=FORMAT:PATH"
 
 TOP = """\
 What does a network forget when it is adapted to a new dataset?
@@ -35,8 +35,9 @@ examples:
         the same on real ones
   fercore-train predict fercore-run/runs/BL/best.safetensors face.jpg
 
-datasets are given as NAME=PATH, where NAME is one of the formats fer2013, jaffe, tfeid, mug, ckplus
-and folder; or as NAME=FORMAT:PATH under a name of your own. PATH is a folder, csv or zip file.
+datasets are given as NAME=PATH, where NAME is one of the formats fer2013, ferplus, jaffe, tfeid,
+mug, ckplus, kdef, rafdb, affectnet, rafd and folder; or as NAME=FORMAT:PATH under a name of your
+own. PATH is a folder, csv or zip file.
 """
 PROTOCOL_EXAMPLES = """\
 examples:
