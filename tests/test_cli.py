@@ -149,7 +149,7 @@ def _timed(code):
         (["predict", "m.safetensors"], "are required: FILE"),
         (["report", "absent"], "absent: is no run directory"),
         (["synth", "faces", "--only", "rafdb"], "no synthetic faces for 'rafdb'"),
-        (["inspect", "rafbd=/x"], "'rafbd' is not a dataset format; did you mean 'rafdb'"),
+        (["inspect", "afectnet=/x"], "did you mean 'affectnet'"),
         (["protocol", "--device", "gpu"], "no device 'gpu'; did you mean 'cuda'?"),
         (["evaluate", "m", "jaffe=/x", "--device", "gpu"], "did you mean 'cuda'?"),
         (["protocol", "--out", ""], "one of the arguments is empty"),
