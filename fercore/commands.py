@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from fercore.config import Study, read_study
+from fercore.config import Study, from_shorthand, read_study
 from fercore.errors import FercoreError
 
 
@@ -231,7 +231,10 @@ def _flags(options: Namespace) -> dict[str, Any]:
     flags: dict[str, Any] = {}
     for setting in options.settings or ():
         _set(flags, setting)
-    for name in ("source", "targets", "splits", "model", "seed", "seeds", "device", "precision"):
+    if (source := getattr(options, "source", None)) is not None:
+        more = flags.get("source")  # such as --set source.crop=[...]
+        flags["source"] = {**from_shorthand(source), **more} if isinstance(more, dict) else source
+    for name in ("targets", "splits", "model", "seed", "seeds", "device", "precision"):
         if getattr(options, name, None) is not None:
             flags[name] = getattr(options, name)
     if options.out is not None:

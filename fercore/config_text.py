@@ -23,7 +23,8 @@ def commented_toml(study: Study) -> str:
     """The study as TOML with a comment beside every setting that has one."""
     kind: type[msgspec.Struct] = Study
     lines = ["# A fercore study: fercore-train protocol THIS_FILE", ""]
-    for line in to_toml(study).splitlines():
+    # Not splitlines(), which also divides texts at letters such as U+0085.
+    for line in to_toml(study).removesuffix("\n").split("\n"):
         if line.startswith("["):
             table = line.strip("[]").partition(".")[0]
             kind = _TABLES[table]

@@ -91,9 +91,9 @@ def _matches(model: Model, pattern: str, strategy: str) -> list[str]:
     else:
         matches = [name for name in parameters if fnmatchcase(name, pattern)]
         if not matches:
+            hint = did_you_mean(pattern, ["all", "fc", "last_conv", *parameters])
             raise FercoreError(
-                f"strategy {strategy}: {pattern!r} matches no parameter of {model.name}; "
-                f"they are {', '.join(parameters)}"
+                f"strategy {strategy}: {pattern!r} matches no parameter of {model.name}; {hint}"
             )
         return matches
     return [name for name in parameters if name.split(".")[0] in prefixes]

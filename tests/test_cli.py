@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,62 @@ def test_printed_settings_give_the_same_study(faces, capsys):
     assert cli.main(["protocol", "study.toml", "--print-config"]) == 0
     assert capsys.readouterr().out == text
     assert "epochs = 1  # passes over the training images" in text
+
+
+def test_a_flag_sets_the_crop_and_options_of_a_source_named_beside_it(faces, capsys):
+    crop = ["--set", "source.crop=[0.0, 0.0, 0.5, 0.5]", "--set", "source.options.subject='(.)'"]
+    assert cli.main(["protocol", *faces, *crop, "--print-config"]) == 0
+    text = capsys.readouterr().out
+    source = tomllib.loads(text)["source"]
+    assert source["crop"] == [0.0, 0.0, 0.5, 0.5]
+    assert source["options"] == {"subject": "(.)"}
+    assert source["path"] == faces[1].partition(":")[2]
+
+
+def test_a_run_directorys_settings_give_the_same_run_anywhere(
+    cpu, faces, tmp_path, monkeypatch, capsys
+):
+    """Relative paths, a fold, a strategy of one's own: config.toml alone, from another folder."""
+    assert cli.main(["inspect", faces[3], "--folds", "4", "--write", "folds"]) == 0
+    Path("study.toml").write_text(
+        """
+        source = "src=folder:../source"
+        targets = ["tgt=folder:../target"]
+        strategies = ["FC", "half"]
+        amounts = [50]
+        splits = "folds/fold-2"
+        model = "tiny"
+        seed = 3
+        out = "first"
+        [recipe]
+        epochs = 1
+        batch_size = 16
+        [finetune]
+        min_steps = 0
+        [[strategy]]
+        name = "FC"
+        recipe = { learning_rate = 0.005 }
+        [[strategy]]
+        name = "half"
+        starts_from = "BL"
+        trainable = ["fc3.*"]
+        channels = { "fc2.*" = [0, 1] }
+        """
+    )
+    assert cli.main(["protocol", "study.toml"]) == 0
+    first = Path("first").resolve()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert cli.main(["protocol", str(first / "config.toml"), "--out", "second"]) == 0
+    files = [file.relative_to(first) for file in first.rglob("best.safetensors")]
+    assert len(files) == 3
+    for file in (*files, Path("results.json"), Path("splits/tgt.csv")):
+        assert (Path("second") / file).read_bytes() == (first / file).read_bytes()
+    again = tomllib.loads(Path("second/config.toml").read_text())
+    assert again.pop("out") == "second"
+    settings = tomllib.loads((first / "config.toml").read_text())
+    assert settings.pop("out") == "first"
+    assert again == settings
 
 
 def test_a_dry_run_writes_nothing(cpu, faces, capsys, monkeypatch):

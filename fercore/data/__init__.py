@@ -114,7 +114,7 @@ def load(
 
     format = _module(spec.format)
     crop = crop or format.CROP
-    options = _checked(options, spec, format)
+    options = check_options(spec.format, options, f"{spec.name} [options]")
     with open_tree(spec.path) as tree:
 
         def build() -> Dataset:
@@ -127,9 +127,7 @@ def load(
         return replace(dataset, name=spec.name, synthetic=tree.synthetic)
 
 
-def _checked(
-    options: Mapping[str, object], spec: DatasetSpec, format: _Format
-) -> dict[str, object]:
+def check_options(format: str, options: Mapping[str, object], where: str) -> dict[str, object]:
     """The options in the types that the format's loader declares; FercoreError for a wrong one."""
     import inspect
 
@@ -137,11 +135,12 @@ def _checked(
 
     from fercore.validation import decode
 
-    kinds = get_type_hints(format.load)
-    _tree, _crop, *parameters = inspect.signature(format.load).parameters.values()
+    loader = _module(format).load
+    kinds = get_type_hints(loader)
+    _tree, _crop, *parameters = inspect.signature(loader).parameters.values()
     fields = [(known.name, kinds[known.name], known.default) for known in parameters]
     kind = msgspec.defstruct("Options", fields)
-    return msgspec.structs.asdict(decode(options, kind, f"{spec.name} [options]"))
+    return msgspec.structs.asdict(decode(options, kind, where))
 
 
 def _path(text: str) -> Path:
