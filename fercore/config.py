@@ -167,7 +167,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         device: auto, or one that "fercore-train devices" lists
         precision: of products: fp32; on a GPU also tf32 and bf16x3, on tensor cores
         seed: of splits, first weights, order, dropout and augmentation
-        seeds: repetitions, with seed, seed + 1, ...
+        seeds: repetitions, with seed, seed + 1 and so on
         out: the run directory
         recipe: training from random weights
         finetune: training from another run's weights

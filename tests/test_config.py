@@ -1,5 +1,6 @@
 """Reading, checking and writing studies."""
 
+import re
 import tomllib
 
 import msgspec
@@ -197,6 +198,16 @@ def test_comments_stand_beside_the_settings():
     text = commented_toml(real_study())
     assert "epochs = 60  # passes over the training images" in text
     assert 'splits = "paper"  # paper, strict, or a folder' in text
+    assert text.count("need to see each but once; 0: a new one every epoch\n") == 2  # in one line
+
+
+def test_every_setting_has_a_comment(tmp_path):
+    text = commented_toml(read_study(write(tmp_path, EVERYTHING)))
+    inner = ("subject", '"conv1_1.weight"', "learning_rate")  # of options, channels and recipe
+    settings = [line for line in text.splitlines() if re.match(r"\w+ = |\[", line)]
+    bare = [line for line in settings if "  # " not in line]
+    assert [line for line in bare if not line.startswith(inner)] == []
+    assert "[targets.options]  # further settings of the format's loader" in text
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16x3"])
