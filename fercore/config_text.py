@@ -25,8 +25,8 @@ def commented_toml(study: Study) -> str:
     lines = ["# A fercore study: fercore-train protocol THIS_FILE", ""]
     if study.synthetic:
         lines += [
-            "# Without source and targets, faces are drawn; the settings below suit those. For others:",
-            "# fercore-train protocol --source fer2013=fer2013.csv --target jaffe=JAFFE --print-config",
+            "# Without source and targets, faces are drawn, which these settings suit. For others:",
+            "# fercore-train protocol --source fer2013=FILE --target jaffe=FOLDER --print-config",
             "",
         ]
     # Not splitlines(), which also divides texts at letters such as U+0085.
