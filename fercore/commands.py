@@ -231,22 +231,37 @@ def _flags(options: Namespace) -> dict[str, Any]:
     flags: dict[str, Any] = {}
     for setting in options.settings or ():
         _set(flags, setting)
-    if (source := getattr(options, "source", None)) is not None:
-        more = flags.get("source")  # such as --set source.crop=[...]
-        flags["source"] = {**from_shorthand(source), **more} if isinstance(more, dict) else source
-    for name in ("targets", "splits", "model", "seed", "seeds", "device", "precision"):
-        if getattr(options, name, None) is not None:
-            flags[name] = getattr(options, name)
-    if options.out is not None:
-        flags["out"] = options.out
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    if "source" in given and isinstance(flags.get("source"), dict):
+        # What --set says is about the dataset that --source names.
+        flags["source"] = {**from_shorthand(given.pop("source")), **flags["source"]}
     for name in ("strategies", "amounts"):
-        if (text := getattr(options, name, None)) is not None:
-            flags[name] = _list(text, f"--{name}", int if name == "amounts" else str)
-    if options.epochs is not None:
-        flags.setdefault("recipe", {})["epochs"] = options.epochs
-    if getattr(options, "finetune_epochs", None) is not None:
-        flags.setdefault("finetune", {})["epochs"] = options.finetune_epochs
+        if name in given:
+            kind = int if name == "amounts" else str
+            given[name] = _list(given[name], f"--{name}", kind)
+    for name, key in _SETTINGS.items():
+        if name in given:
+            _add(flags, key, given[name])
     return flags
+
+
+_SETTINGS = {
+    **{name: name for name in ("source", "targets", "splits", "model", "seed", "seeds")},
+    **{name: name for name in ("device", "precision", "out", "strategies", "amounts")},
+    "epochs": "recipe.epochs",
+    "finetune_epochs": "finetune.epochs",
+}
+"""Flags by their names in argparse, and the settings that they are."""
+
+
+def _add(flags: dict[str, Any], key: str, value: object) -> None:
+    """Put a flag's value where a config file would have it; --set must not have said it too."""
+    *tables, name = key.split(".")
+    for table in tables:
+        flags = flags.setdefault(table, {})
+    if not isinstance(flags, dict) or name in flags:
+        raise FercoreError(f"{key} is given by --set and by a flag of its own; remove one of them")
+    flags[name] = value
 
 
 def _set(flags: dict[str, Any], setting: str) -> None:

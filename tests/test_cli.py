@@ -135,6 +135,14 @@ def _timed(code):
         (["protocol", "--set", "recipe.lr=1"], "no setting 'lr'"),
         (["protocol", "--set", "recipe.epochs"], "write KEY=VALUE"),
         (["protocol", "--set", "recipe=3"], "[recipe]: expected a table"),
+        (["protocol", "--set", "recipe=3", "--epochs", "2"], "recipe.epochs is given by --set and"),
+        (["protocol", "--set", "seed=3", "--seed", "4"], "seed is given by --set and by a flag"),
+        (
+            ["protocol", "--target", "jaffe=/x", "--set", "targets.crop=3"],
+            "targets is given by --set and by a flag of its own; remove one of them",
+        ),
+        (["protocol", "--source", "jaffe=/x", "--set", "source.crp=3"], "did you mean 'crop'"),
+        (["protocol", "--set", "strategy=3"], "[strategy]: expected a list of tables"),
         (["protocol", "--set", "seed=3", "--set", "seed.x=3"], "seed has been given a value"),
         (["protocol", "--set", "seed.x=3"], "seed: expected int, got table"),
         (
