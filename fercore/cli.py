@@ -65,6 +65,7 @@ or --part all for a dataset that it has never seen.
 INSPECT_EXAMPLES = """\
 examples:
   fercore-train inspect jaffe=JAFFE --sheet faces.png
+  fercore-train inspect kdef=KDEF --crop 0.2,0.3,0.8,0.75 --sheet faces.png
   fercore-train inspect jaffe=JAFFE --folds 5 --write folds
   fercore-train protocol --source fer2013=fer2013.zip --target jaffe=JAFFE --splits folds/fold-1
 
@@ -217,9 +218,26 @@ def _add_training(parser: Parser, out: str) -> None:
     )
 
 
+def _add_dataset(parser: Parser) -> None:
+    """A dataset by itself, read as a study's file could say."""
+    parser.add_argument("dataset", metavar="NAME=PATH", help=DATASET_HELP)
+    parser.add_argument(
+        "--crop",
+        metavar="L,T,R,B",
+        help="the part to use, as fractions of the image (the format's)",
+    )
+    parser.add_argument(
+        "--option",
+        dest="options",
+        action="append",
+        metavar="KEY=VALUE",
+        help="of the format's loader, such as total=500 of mug",
+    )
+
+
 def _evaluate(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL.safetensors", help="a best.safetensors")
-    parser.add_argument("dataset", metavar="NAME=PATH", help=DATASET_HELP)
+    _add_dataset(parser)
     parser.add_argument(
         "--part", choices=("train", "validation", "test", "all"), default="test", help="(test)"
     )
@@ -240,7 +258,7 @@ def _predict(parser: Parser) -> None:
 
 
 def _inspect(parser: Parser) -> None:
-    parser.add_argument("dataset", metavar="NAME=PATH", help=DATASET_HELP)
+    _add_dataset(parser)
     parser.add_argument("--splits", default="paper", metavar="RULE", help="(paper)")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the split (0)")
     parser.add_argument(

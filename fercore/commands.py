@@ -266,19 +266,24 @@ def _add(flags: dict[str, Any], key: str, value: object) -> None:
 
 def _set(flags: dict[str, Any], setting: str) -> None:
     """Put ``recipe.learning_rate=0.01`` where a config file would have it."""
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise FercoreError(f"--set {setting}: write KEY=VALUE, such as recipe.batch_size=32")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a word, which TOML would want in quotes
+    key, value = _key_and_value(setting, "--set", "recipe.batch_size=32")
     *tables, name = key.split(".")
     for table in tables:
         flags = flags.setdefault(table, {})
         if not isinstance(flags, dict):
             raise FercoreError(f"--set {setting}: {table} has been given a value already")
     flags[name] = value
+
+
+def _key_and_value(text: str, flag: str, example: str) -> tuple[str, Any]:
+    """The two sides of ``KEY=VALUE``, the value as TOML reads it."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise FercoreError(f"{flag} {text}: write KEY=VALUE, such as {example}")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value  # a word, which TOML would want in quotes
 
 
 def _list(text: str, flag: str, kind: type[int] | type[str]) -> list[Any]:
@@ -303,7 +308,9 @@ def _load(options: Namespace) -> Any:
     """The dataset named by NAME=PATH."""
     from fercore.data import load, parse_spec
 
-    return load(parse_spec(options.dataset))
+    settings = (_key_and_value(s, "--option", "total=500") for s in options.options or ())
+    crop = None if options.crop is None else _crop(options.crop)
+    return load(parse_spec(options.dataset), crop, dict(settings))
 
 
 def _split(dataset: Any, options: Namespace) -> Any:

@@ -496,6 +496,23 @@ def test_inspect_counts_and_draws_a_sheet(tmp_path, capsys):
     assert Path("sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_dataset_is_inspected_and_evaluated_with_a_crop_and_options(cpu, tmp_path, capsys):
+    source = write_folder(tmp_path / "source", 8, seed=1)
+    name = f"src=folder:{source}"
+    reading = ["--crop", "0.1,0.1,0.9,0.9", "--option", r"subject=/(\d+)\."]
+    assert cli.main(["inspect", name, *reading]) == 0
+    shown = capsys.readouterr().out
+    assert "56 images, 8 subjects" in shown
+    assert "Images cropped to x 0.1 to 0.9" in shown
+    fit = ["fit", name, "--model", "tiny", "--epochs", "1", "--out", "model"]
+    assert cli.main([*fit, "--set", "source.crop=[0.1, 0.1, 0.9, 0.9]"]) == 0
+    accuracy = next(line for line in capsys.readouterr().out.splitlines() if "accuracy" in line)
+    assert cli.main(["evaluate", "model/best.safetensors", name, *reading[:2]]) == 0
+    assert accuracy in capsys.readouterr().out
+    assert "did you mean 'subject'" in fails(capsys, "inspect", name, "--option", "subjct=3")
+    assert "--option x: write KEY=VALUE" in fails(capsys, "inspect", name, "--option", "x")
+
+
 def test_inspect_writes_folds_that_a_study_takes(cpu, faces, capsys):
     target = faces[3]
     arguments = ["inspect", target, "--folds", "4", "--write", "folds"]
