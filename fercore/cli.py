@@ -210,6 +210,9 @@ def _add_training(parser: Parser, out: str) -> None:
     training.add_argument("--precision", help="fp32 (default); on a GPU also tf32 and bf16x3")
     folder = parser.add_argument_group("run directory")
     folder.add_argument("--out", metavar="DIR", help=f"where to write ({out})")
+    folder.add_argument(
+        "--tensorboard", action="store_true", help="write event files into DIR/tensorboard too"
+    )
     folder.add_argument("--resume", action="store_true", help="continue what is in --out")
     folder.add_argument(
         "--accept-changes",

@@ -21,7 +21,7 @@ def run(options: Namespace) -> None:
 def _protocol(options: Namespace) -> None:
     from fercore import protocol, report
     from fercore.config_text import commented_toml
-    from fercore.progress import open_listener
+    from fercore.listeners import open_listener
     from fercore.run_directory import RunDirectory
 
     study = _study(options, "fercore-run")
@@ -36,7 +36,7 @@ def _protocol(options: Namespace) -> None:
         sys.stdout.write(dry_run(study))
         return
     directory = RunDirectory(Path(study.out))
-    with open_listener() as listener:
+    with open_listener(tensorboard=_tensorboard(options, directory)) as listener:
         records = protocol.execute(
             study,
             directory,
@@ -51,14 +51,14 @@ def _protocol(options: Namespace) -> None:
 
 def _fit(options: Namespace) -> None:
     from fercore import protocol
+    from fercore.listeners import open_listener
     from fercore.predict import score_as_text
-    from fercore.progress import open_listener
     from fercore.results import source_score
     from fercore.run_directory import RunDirectory
 
     study = _study(options, "fercore-model", targets=[], strategies=["BL"], seeds=1)
     directory = RunDirectory(Path(study.out), single=True)
-    with open_listener() as listener:
+    with open_listener(tensorboard=_tensorboard(options, directory)) as listener:
         (record,) = protocol.execute(
             study,
             directory,
@@ -157,7 +157,7 @@ def _folds(dataset: Any, options: Namespace) -> None:
 
 def _synth(options: Namespace) -> None:
     from fercore.data import synthetic
-    from fercore.progress import open_listener
+    from fercore.listeners import open_listener
 
     folder, name = Path(options.folder), options.only
     with open_listener() as listener:
@@ -224,6 +224,11 @@ def _study(options: Namespace, default_out: str, **fixed: Any) -> Study:
         resumed = Path(flags["out"]) / "config.toml"
         config = resumed if options.resume and resumed.exists() else None
     return read_study(config and Path(config), flags)
+
+
+def _tensorboard(options: Namespace, directory: Any) -> Path | None:
+    """Where event files go, if they are wanted."""
+    return directory.tensorboard if options.tensorboard else None
 
 
 def _flags(options: Namespace) -> dict[str, Any]:

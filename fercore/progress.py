@@ -1,4 +1,4 @@
-"""What a study shows while it runs: a live display on a terminal, plain lines elsewhere.
+"""What a study tells while it runs, and how that reads as plain lines.
 
 Whoever carries out a study tells a Listener what happens; this one says nothing, and the others
 derive from it. (The same facts are always in ``metrics.jsonl``.)
@@ -6,8 +6,6 @@ derive from it. (The same facts are always in ``metrics.jsonl``.)
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -16,8 +14,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 from fercore.forecast import Forecast, Job, duration
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from fercore.results import Record
     from fercore.study_data import StudyData
 
@@ -107,76 +103,6 @@ class PlainListener(Listener):
         now = self.forecast.seconds(self.job, self.epochs_done)
         rest = self.forecast.total(self.jobs[self.number :])
         return "" if now is None or rest is None else f"{duration(now + rest)} left"
-
-
-class LiveListener(PlainListener):
-    """Bars for the study and its current run, redrawn in place; finished runs stay as lines."""
-
-    def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        super().__init__(stream)
-        bar = BarColumn(bar_width=24)
-        columns = (TextColumn("{task.description}"), bar, TextColumn("{task.fields[state]}"))
-        console = Console(file=stream, highlight=False)
-        self.display = Progress(*columns, console=console, transient=True)
-        self.bars: dict[str, TaskID] = {}
-
-    def __enter__(self) -> LiveListener:
-        self.display.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.display.stop()
-
-    def drawing(self, dataset: str, done: int, total: int) -> None:
-        self._bar("drawing", f"drawing {dataset}", done, total, f"{done}/{total}")
-        super().drawing(dataset, done, total)
-
-    def planned(self, jobs: Sequence[Job], data: StudyData) -> None:
-        super().planned(jobs, data)
-        if "drawing" in self.bars:
-            self.display.remove_task(self.bars.pop("drawing"))
-
-    def started(self, run: str) -> None:
-        super().started(run)
-        state = f"{self.number - 1}/{len(self.jobs)} runs"
-        self._bar("study", "study", self.number - 1, len(self.jobs), state)
-        self._bar("run", run, 0, 1, "")
-
-    def step(self, done: int, total: int) -> None:
-        self.display.update(self.bars["run"], completed=self.epochs_done + done / total)
-
-    def epoch(self, line: Line) -> None:
-        self.note(line)
-        self._bar(
-            "run", self.job.run, line["epoch"], self.job.epochs, describe_epoch(line, self.job)
-        )
-        state = f"{self.number - 1}/{len(self.jobs)} runs  {self.time_left()}"
-        self._bar("study", "study", self.number - 1, len(self.jobs), state)
-
-    def say(self, text: str) -> None:
-        self.display.console.print(text, markup=False, soft_wrap=True)
-
-    def _bar(self, name: str, title: str, done: float, total: int, state: str) -> None:
-        if name not in self.bars:
-            self.bars[name] = self.display.add_task(title, state=state)
-        self.display.update(
-            self.bars[name], description=title, completed=done, total=total, state=state
-        )
-
-
-def open_listener(stream: TextIO | None = None) -> Listener:
-    """The live display on a terminal, plain lines on anything else (``stderr`` by default)."""
-    stream = stream or sys.stderr
-    redraws = stream.isatty() and os.environ.get("TERM") != "dumb"
-    return LiveListener(stream) if redraws else PlainListener(stream)
 
 
 # -- in words ---------------------------------------------------------------------------------

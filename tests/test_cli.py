@@ -278,6 +278,17 @@ def test_a_study_from_flags_to_table(cpu, faces, capsys):
         assert sign in capsys.readouterr().out
 
 
+def test_event_files_are_written_where_they_are_wanted(cpu, faces, capsys):
+    arguments = ["protocol", *faces, *QUICK, "--strategies", "FC", "--out", "run"]
+    assert cli.main([*arguments, "--tensorboard"]) == 0
+    runs = {path.parent.name for path in Path("run/tensorboard").rglob("events*")}
+    assert runs == {"BL", "tgt-FC-50", "tgt-FC-100"}
+    assert cli.main([*arguments[:-1], "plain"]) == 0
+    assert not Path("plain/tensorboard").exists()
+    for file in ("results.json", "runs/BL/best.safetensors"):
+        assert Path("run", file).read_bytes() == Path("plain", file).read_bytes()
+
+
 def test_resume_needs_no_flags_again(cpu, faces, capsys):
     arguments = ["protocol", *faces, *QUICK, "--strategies", "FC", "--out", "run"]
     assert cli.main(arguments) == 0
