@@ -89,7 +89,7 @@ def load(tree: Tree, crop: Crop, boxes: bool = True) -> Dataset:
         notes.append(f"Images without a label, left out: {others:,}.")
     if any(item.box for item in items):
         notes.append("Faces are cut out by the boxes of the lists.")
-    if any(item.split == "test" for item in items):
+    if {"train", "test"} <= {item.split for item in items}:
         notes.append(
             "Test is AffectNet's validation set, as in publications: its test set is not public."
         )

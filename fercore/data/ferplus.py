@@ -55,11 +55,12 @@ def load(tree: Tree, crop: Crop, agreement: float = 0.5) -> Dataset:
             f"{place(tree, votes_csv)}: holds labels alone; put fer2013.csv, which has the images, "
             "beside it, and give their folder"
         )
-    entries = read_pixels(tree, pixels[0], crop)
+    images_csv = max(pixels, key=lambda name: "fer2013" in name.lower())
+    entries = read_pixels(tree, images_csv, crop)
     ballots = list(read_rows(tree, votes_csv, ("usage", *_WORDS)))
     if len(entries) != len(ballots):
         raise FercoreError(
-            f"{place(tree, votes_csv)}: {len(ballots):,} rows, but {pixels[0]} has "
+            f"{place(tree, votes_csv)}: {len(ballots):,} rows, but {images_csv} has "
             f"{len(entries):,}; they are joined by row, so give both original files"
         )
     rows: list[Row] = []

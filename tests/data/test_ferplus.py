@@ -132,6 +132,13 @@ def test_votes_that_are_no_counts(cell: str, tmp_path: Path) -> None:
         read("ferplus", write_both(tmp_path, ballots))
 
 
+def test_other_csv_files_with_pixels_beside_them(tmp_path: Path) -> None:
+    whole = read("ferplus", write_both(tmp_path, BALLOTS))
+    write(tmp_path / "ckextended.csv", f"0,{text(0)},Training")
+    write(tmp_path / "train.csv", f"0,{text(0)}", header="emotion,pixels")
+    assert read("ferplus", tmp_path).files == whole.files
+
+
 def test_votes_without_images(tmp_path: Path) -> None:
     write_votes(tmp_path, BALLOTS)
     for path in (tmp_path, tmp_path / "fer2013new.csv"):
