@@ -19,7 +19,7 @@ from typing import NoReturn
 import fercore
 from fercore.errors import FercoreError
 
-DATASET_HELP = "NAME=PATH, where NAME is a format, or NAME=FORMAT:PATH"
+DATASET_HELP = "NAME=PATH, where NAME is a format (fercore-train --help), or NAME=FORMAT:PATH"
 
 TOP = """\
 What does a network forget when it is adapted to a new dataset?
@@ -35,8 +35,9 @@ examples:
         the same on real ones
   fercore-train predict fercore-run/runs/BL/best.safetensors face.jpg
 
-datasets are given as NAME=PATH, where NAME is one of the formats fer2013, jaffe, tfeid, mug, ckplus
-and folder; or as NAME=FORMAT:PATH under a name of your own. PATH is a folder, csv or zip file.
+datasets are given as NAME=PATH, where NAME is one of the formats fer2013, ferplus, jaffe, tfeid,
+mug, ckplus, kdef, rafdb, affectnet, rafd and folder; or as NAME=FORMAT:PATH under a name of your
+own. PATH is a folder, csv or zip file.
 """
 PROTOCOL_EXAMPLES = """\
 examples:
@@ -64,6 +65,7 @@ or --part all for a dataset that it has never seen.
 INSPECT_EXAMPLES = """\
 examples:
   fercore-train inspect jaffe=JAFFE --sheet faces.png
+  fercore-train inspect kdef=KDEF --crop 0.2,0.3,0.8,0.75 --sheet faces.png
   fercore-train inspect jaffe=JAFFE --folds 5 --write folds
   fercore-train protocol --source fer2013=fer2013.zip --target jaffe=JAFFE --splits folds/fold-1
 
@@ -263,6 +265,9 @@ def _add_training(parser: Parser, out: str) -> None:
     training.add_argument("--precision", help="fp32 (default); on a GPU also tf32 and bf16x3")
     folder = parser.add_argument_group("run directory")
     folder.add_argument("--out", metavar="DIR", help=f"where to write ({out})")
+    folder.add_argument(
+        "--tensorboard", action="store_true", help="write event files into DIR/tensorboard too"
+    )
     folder.add_argument("--resume", action="store_true", help="continue what is in --out")
     folder.add_argument(
         "--accept-changes",
@@ -271,9 +276,26 @@ def _add_training(parser: Parser, out: str) -> None:
     )
 
 
+def _add_dataset(parser: Parser) -> None:
+    """A dataset by itself, read as a study's file could say."""
+    parser.add_argument("dataset", metavar="NAME=PATH", help=DATASET_HELP)
+    parser.add_argument(
+        "--crop",
+        metavar="L,T,R,B",
+        help="the part to use, as fractions of the image (the format's)",
+    )
+    parser.add_argument(
+        "--option",
+        dest="options",
+        action="append",
+        metavar="KEY=VALUE",
+        help="of the format's loader, such as total=500 of mug",
+    )
+
+
 def _evaluate(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL.safetensors", help="a best.safetensors")
-    parser.add_argument("dataset", metavar="NAME=PATH", help=DATASET_HELP)
+    _add_dataset(parser)
     parser.add_argument(
         "--part", choices=("train", "validation", "test", "all"), default="test", help="(test)"
     )
@@ -319,7 +341,7 @@ def _import(parser: Parser) -> None:
 
 
 def _inspect(parser: Parser) -> None:
-    parser.add_argument("dataset", metavar="NAME=PATH", help=DATASET_HELP)
+    _add_dataset(parser)
     parser.add_argument("--splits", default="paper", metavar="RULE", help="(paper)")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the split (0)")
     parser.add_argument(

@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from fercore.config import Study, read_study
+from fercore.config import Study, from_shorthand, read_study
 from fercore.data.dataset import CLASSES
 from fercore.errors import FercoreError
 
@@ -22,7 +22,7 @@ def run(options: Namespace) -> None:
 def _protocol(options: Namespace) -> None:
     from fercore import protocol, report
     from fercore.config_text import commented_toml
-    from fercore.progress import open_listener
+    from fercore.listeners import open_listener
     from fercore.run_directory import RunDirectory
 
     study = _study(options, "fercore-run")
@@ -37,7 +37,7 @@ def _protocol(options: Namespace) -> None:
         sys.stdout.write(dry_run(study))
         return
     directory = RunDirectory(Path(study.out))
-    with open_listener() as listener:
+    with open_listener(tensorboard=_tensorboard(options, directory)) as listener:
         records = protocol.execute(
             study,
             directory,
@@ -53,14 +53,14 @@ def _protocol(options: Namespace) -> None:
 
 def _fit(options: Namespace) -> None:
     from fercore import protocol
+    from fercore.listeners import open_listener
     from fercore.predict import score_as_text
-    from fercore.progress import open_listener
     from fercore.results import source_score
     from fercore.run_directory import RunDirectory
 
     study = _study(options, "fercore-model", targets=[], strategies=["BL"], seeds=1, baseline=None)
     directory = RunDirectory(Path(study.out), single=True)
-    with open_listener() as listener:
+    with open_listener(tensorboard=_tensorboard(options, directory)) as listener:
         (record,) = protocol.execute(
             study,
             directory,
@@ -199,7 +199,7 @@ def _folds(dataset: Any, options: Namespace) -> None:
 
 def _synth(options: Namespace) -> None:
     from fercore.data import synthetic
-    from fercore.progress import open_listener
+    from fercore.listeners import open_listener
 
     folder, name = Path(options.folder), options.only
     with open_listener() as listener:
@@ -270,42 +270,70 @@ def _study(options: Namespace, default_out: str, **fixed: Any) -> Study:
     return read_study(config and Path(config), flags)
 
 
+def _tensorboard(options: Namespace, directory: Any) -> Path | None:
+    """Where event files go, if they are wanted."""
+    return directory.tensorboard if options.tensorboard else None
+
+
 def _flags(options: Namespace) -> dict[str, Any]:
     """Settings, as in a config file, for the flags that were given."""
     flags: dict[str, Any] = {}
     for setting in options.settings or ():
         _set(flags, setting)
-    given = ("source", "targets", "splits", "model", "baseline", "seed", "seeds", "device")
-    for name in (*given, "precision"):
-        if getattr(options, name, None) is not None:
-            flags[name] = getattr(options, name)
-    if options.out is not None:
-        flags["out"] = options.out
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    if "source" in given and isinstance(flags.get("source"), dict):
+        # What --set says is about the dataset that --source names.
+        flags["source"] = {**from_shorthand(given.pop("source")), **flags["source"]}
     for name in ("strategies", "amounts"):
-        if (text := getattr(options, name, None)) is not None:
-            flags[name] = _list(text, f"--{name}", int if name == "amounts" else str)
-    if options.epochs is not None:
-        flags.setdefault("recipe", {})["epochs"] = options.epochs
-    if getattr(options, "finetune_epochs", None) is not None:
-        flags.setdefault("finetune", {})["epochs"] = options.finetune_epochs
+        if name in given:
+            kind = int if name == "amounts" else str
+            given[name] = _list(given[name], f"--{name}", kind)
+    for name, key in _SETTINGS.items():
+        if name in given:
+            _add(flags, key, given[name])
     return flags
+
+
+_SETTINGS = {
+    **{name: name for name in ("source", "targets", "splits", "model", "baseline")},
+    **{name: name for name in ("seed", "seeds")},
+    **{name: name for name in ("device", "precision", "out", "strategies", "amounts")},
+    "epochs": "recipe.epochs",
+    "finetune_epochs": "finetune.epochs",
+}
+"""Flags by their names in argparse, and the settings that they are."""
+
+
+def _add(flags: dict[str, Any], key: str, value: object) -> None:
+    """Put a flag's value where a config file would have it; --set must not have said it too."""
+    *tables, name = key.split(".")
+    for table in tables:
+        flags = flags.setdefault(table, {})
+    if not isinstance(flags, dict) or name in flags:
+        raise FercoreError(f"{key} is given by --set and by a flag of its own; remove one of them")
+    flags[name] = value
 
 
 def _set(flags: dict[str, Any], setting: str) -> None:
     """Put ``recipe.learning_rate=0.01`` where a config file would have it."""
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise FercoreError(f"--set {setting}: write KEY=VALUE, such as recipe.batch_size=32")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a word, which TOML would want in quotes
+    key, value = _key_and_value(setting, "--set", "recipe.batch_size=32")
     *tables, name = key.split(".")
     for table in tables:
         flags = flags.setdefault(table, {})
         if not isinstance(flags, dict):
             raise FercoreError(f"--set {setting}: {table} has been given a value already")
     flags[name] = value
+
+
+def _key_and_value(text: str, flag: str, example: str) -> tuple[str, Any]:
+    """The two sides of ``KEY=VALUE``, the value as TOML reads it."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise FercoreError(f"{flag} {text}: write KEY=VALUE, such as {example}")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value  # a word, which TOML would want in quotes
 
 
 def _list(text: str, flag: str, kind: type[int] | type[str]) -> list[Any]:
@@ -338,7 +366,9 @@ def _load(options: Namespace) -> Any:
     """The dataset named by NAME=PATH."""
     from fercore.data import load, parse_spec
 
-    return load(parse_spec(options.dataset))
+    settings = (_key_and_value(s, "--option", "total=500") for s in options.options or ())
+    crop = None if options.crop is None else _crop(options.crop)
+    return load(parse_spec(options.dataset), crop, dict(settings))
 
 
 def _split(dataset: Any, options: Namespace) -> Any:

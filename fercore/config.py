@@ -7,19 +7,20 @@ is frozen and can be written back (``config_text``) without loss.
 from __future__ import annotations
 
 import math
-import re
+import os
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from fercore.data import FORMATS, parse_spec
+from fercore.config_checks import check, check_dataset
+from fercore.data import parse_spec
 from fercore.data.splits import RULES
-from fercore.errors import FercoreError, did_you_mean
+from fercore.errors import FercoreError
 from fercore.freeze import STRATEGIES, Strategy
 from fercore.validation import decode
 
@@ -146,9 +147,9 @@ class StudyDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         options: further settings of the format's loader
     """
 
-    name: str
+    name: Text
     format: str
-    path: str
+    path: Text
     crop: tuple[float, float, float, float] | None = None
     options: Mapping[str, Any] = {}
 
@@ -167,11 +168,11 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         device: auto, or one that "fercore-train devices" lists
         precision: of products: fp32; on a GPU also tf32 and bf16x3, on tensor cores
         seed: of splits, first weights, order, dropout and augmentation
-        seeds: repetitions, with seed, seed + 1, ...
+        seeds: repetitions, with seed, seed + 1 and so on
         out: the run directory
         recipe: training from random weights
         finetune: training from another run's weights
-        strategy: strategies of your own
+        strategy: strategies of your own, and recipes for the built-in ones
     """
 
     source: StudyDataset | None = None
@@ -197,12 +198,16 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     def strategy_named(self, name: str) -> Strategy:
         """The user's or the built-in strategy of that name."""
-        return _known_strategies(self.strategy)[name]
+        return self.known_strategies()[name]
 
-    def recipe_of(self, strategy: Strategy) -> Recipe:
+    def known_strategies(self) -> dict[str, Strategy]:
+        """Every strategy by name: the built-in ones, and the user's over them."""
+        return {**STRATEGIES, **{strategy.name: strategy for strategy in self.strategy}}
+
+    def recipe_of(self, strategy: Strategy, where: str = "study") -> Recipe:
         """The strategy's own settings over those of its kind (from scratch, or fine-tuning)."""
         base = self.recipe if strategy.starts_from == "random" else self.finetune
-        return with_settings(base, strategy.recipe, f"strategy {strategy.name} [recipe]")
+        return with_settings(base, strategy.recipe, f"{where} [[strategy]] {strategy.name} recipe")
 
 
 def with_settings(recipe: Recipe, settings: Table, where: str) -> Recipe:
@@ -218,9 +223,8 @@ def read_study(config: Path | None = None, flags: Table | None = None) -> Study:
 
     Args:
         config: a TOML file; relative data paths in it start at its folder.
-        flags: settings as in the file, for those given on the command line: ``source`` and
-            ``targets`` as ``"NAME=PATH"`` or ``"NAME=FORMAT:PATH"``, ``recipe`` and ``finetune``
-            as tables, the others as values; ``epochs`` is the recipe's.
+        flags: settings as in the file, for those given on the command line. Tables (``recipe``,
+            ``finetune``, and ``source`` without a name) change single settings of the file's.
 
     Raises:
         FercoreError: the file cannot be read, or a setting is unknown, of a wrong type, out of
@@ -231,13 +235,13 @@ def read_study(config: Path | None = None, flags: Table | None = None) -> Study:
     _check_shapes(table, where)
     _check_shapes(flags or {}, "command line")
     if config:
-        table = _absolute(table, config.parent.resolve())
+        table = _absolute(table, config.parent.resolve(), where)
     return study_from(_merge(table, flags or {}), where)
 
 
 def study_from(table: Table, where: str = "study") -> Study:
     """A checked Study from plain values; what is missing takes its default."""
-    table = _absolute(table, Path.cwd())
+    table = _absolute(table, Path.cwd(), where)
     synthetic = not table.get("source") and not table.get("targets")
     if "source" in table:
         table["source"] = _dataset(table["source"], f"{where} [source]")
@@ -245,24 +249,26 @@ def study_from(table: Table, where: str = "study") -> Study:
         _dataset(target, f"{where} [[targets]]") for target in table.get("targets", ())
     ]
     table["strategy"] = own = [
-        decode(entry, Strategy, f"{where} [[strategy]]") for entry in table.get("strategy", ())
+        _strategy(entry, f"{where} [[strategy]]") for entry in table.get("strategy", ())
     ]
-    table.setdefault("strategies", [*STRATEGIES, *(strategy.name for strategy in own)])
+    table.setdefault("strategies", list(dict.fromkeys([*STRATEGIES, *(s.name for s in own)])))
     table.setdefault("model", "tiny-bn" if synthetic else "svgg10")
     table["recipe"], table["finetune"] = _recipes(table, synthetic, where)
     for name in table.keys() & set(Recipe.__struct_fields__):
         raise FercoreError(f"{where}: {name} belongs to a recipe; write it below [recipe]")
     study = decode(table, Study, where)
-    _check(study, where)
+    check(study, where)
     return study
 
 
 def _recipes(table: Table, synthetic: bool, where: str) -> tuple[Recipe, Recipe]:
     """The recipe, and the one of fine-tuning, which inherits what it does not set itself."""
     first, then = (SYNTHETIC, {**FINETUNE, **SYNTHETIC_FINETUNE}) if synthetic else ({}, FINETUNE)
-    settings = table.get("recipe", {})
-    recipe = with_settings(Recipe(), {**first, **settings}, f"{where} [recipe]")
-    finetune = with_settings(recipe, {**then, **table.get("finetune", {})}, f"{where} [finetune]")
+    own = {name: table.get(name, {}) for name in ("recipe", "finetune")}
+    for name, settings in own.items():
+        _check_place(settings, Recipe, f"{where} [{name}]")
+    recipe = with_settings(Recipe(), {**first, **own["recipe"]}, f"{where} [recipe]")
+    finetune = with_settings(recipe, {**then, **own["finetune"]}, f"{where} [finetune]")
     return recipe, finetune
 
 
@@ -280,35 +286,57 @@ def _check_shapes(table: Table, where: str) -> None:
     for name, shape, word in (
         ("recipe", dict, "a table"),
         ("finetune", dict, "a table"),
-        ("targets", list, "a list"),
+        ("targets", list, "a list, or tables that are each headed [[targets]]"),
         ("strategy", list, "a list of tables, each headed [[strategy]]"),
     ):
         if not isinstance(table.get(name, shape()), shape):
             raise FercoreError(f"{where} [{name}]: expected {word}")
+    names = table.get("strategies")
+    if isinstance(names, list) and any(isinstance(name, dict) for name in names):
+        raise FercoreError(
+            f"{where} [[strategies]]: that is the list of names; head a strategy's own table "
+            "[[strategy]]"
+        )
 
 
-def _absolute(table: Table, folder: Path) -> dict[str, Any]:
+def _absolute(table: Table, folder: Path, where: str) -> dict[str, Any]:
     """The settings with paths as seen from anywhere; relative ones start at ``folder``."""
     table = dict(table)
     if "source" in table:
-        table["source"] = _placed(table["source"], folder)
+        table["source"] = _placed(table["source"], folder, f"{where} [source]")
     if "targets" in table:
-        table["targets"] = [_placed(target, folder) for target in table["targets"]]
-    if isinstance(table.get("splits"), str) and table["splits"] not in RULES:
-        table["splits"] = str(folder / Path(table["splits"]).expanduser())
+        table["targets"] = [
+            _placed(target, folder, f"{where} [[targets]]") for target in table["targets"]
+        ]
+    if isinstance(table.get("splits"), str) and table["splits"] not in ("", *RULES):
+        table["splits"] = _path(table["splits"], folder)
     if isinstance(table.get("baseline"), str):
-        table["baseline"] = str(folder / Path(table["baseline"]).expanduser())
+        table["baseline"] = _path(table["baseline"], folder)
+    if isinstance(table.get("out"), str):
+        table["out"] = os.path.expanduser(table["out"])
     return table
 
 
-def _placed(entry: Any, folder: Path) -> Any:
+def _placed(entry: Any, folder: Path, where: str) -> Any:
     """A dataset's table, its path absolute; the shorthand NAME=PATH becomes one."""
     if isinstance(entry, str):
-        spec = parse_spec(entry)
-        entry = {"name": spec.name, "format": spec.format, "path": str(spec.path)}
-    if isinstance(entry, dict) and isinstance(entry.get("path"), str):
-        return {**entry, "path": str(folder / Path(entry["path"]).expanduser())}
+        try:
+            entry = from_shorthand(entry)
+        except FercoreError as error:
+            raise FercoreError(f"{where}: {error}") from None
+    if isinstance(entry, dict) and isinstance(entry.get("path"), str) and entry["path"]:
+        return {**entry, "path": _path(entry["path"], folder)}
     return entry
+
+
+def from_shorthand(text: str) -> dict[str, Any]:
+    """The table that ``NAME=PATH`` or ``NAME=FORMAT:PATH`` stands for."""
+    spec = parse_spec(text)
+    return {"name": spec.name, "format": spec.format, "path": str(spec.path)}
+
+
+def _path(text: str, folder: Path) -> str:
+    return str(folder / os.path.expanduser(text))  # Path.expanduser raises for an unknown user
 
 
 def _merge(table: dict[str, Any], flags: Table) -> dict[str, Any]:
@@ -316,99 +344,51 @@ def _merge(table: dict[str, Any], flags: Table) -> dict[str, Any]:
     for name in ("recipe", "finetune"):
         if name in table or name in flags:
             merged[name] = {**table.get(name, {}), **flags.get(name, {})}
+    old, new = table.get("source"), flags.get("source")
+    if isinstance(old, dict) and isinstance(new, dict) and "name" not in new:
+        merged["source"] = {**old, **new}
     return merged
 
 
 def _dataset(entry: Any, where: str) -> StudyDataset:
     if not isinstance(entry, dict):
         raise FercoreError(f'{where}: expected "NAME=PATH" or a table with name and path')
+    _check_place(entry, StudyDataset, where)
     if "format" not in entry and "name" in entry:
         entry = {**entry, "format": entry["name"]}
     spec = decode(entry, StudyDataset, where)
-    if spec.format not in FORMATS:
-        hint = did_you_mean(spec.format, FORMATS)
-        raise FercoreError(f"{where}: there is no format {spec.format!r}; {hint}")
+    check_dataset(spec, where)
     return spec
 
 
-# -- checks across fields ---------------------------------------------------------------------
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
-
-
-def _check(study: Study, where: str) -> None:
-    if study.targets and study.source is None:
-        raise FercoreError(f"{where}: there are targets but no source; add --source NAME=PATH")
-    datasets = [spec for spec in (study.source, *study.targets) if spec]
-    _check_names([spec.name for spec in datasets], "dataset", where)
-    _check_names([*STRATEGIES, *(own.name for own in study.strategy)], "strategy", where)
-    _check_names([str(amount) for amount in study.amounts], "amount", where)
-    known = _known_strategies(study.strategy)
-    if "random" in known:
-        raise FercoreError(f"{where}: 'random' names random weights; rename the strategy")
-    origins = [own.starts_from for own in study.strategy if own.starts_from != "random"]
-    for name in (*study.strategies, *origins):
-        if name not in known:
-            raise FercoreError(
-                f"{where}: there is no strategy {name!r}; {did_you_mean(name, known)}"
-            )
-    _check_names(study.strategies, "strategy", where)
-    for own in study.strategy:
-        _check_ancestry(own, known, where)
-    for strategy in known.values():
-        study.recipe_of(strategy)
-    for place in (study.out, study.splits, study.baseline or "", *(s.path for s in datasets)):
-        _check_text(place, where)
-    _check_model(study.model, where)
-    _check_device(study.device, study.precision, where)
-
-
-def _check_names(names: Sequence[str], kind: str, where: str) -> None:
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise FercoreError(
-                f"{where}: {name!r} cannot name a {kind}, because folders are called after it; use "
-                "letters, digits and + . _ -"
-            )
-        if names.count(name) > 1:
-            raise FercoreError(f"{where}: the {kind} {name!r} is there twice; rename or drop one")
-
-
-def _check_text(place: str, where: str) -> None:
-    if "\0" in place or place != place.encode(errors="replace").decode():
+def _strategy(entry: Any, where: str) -> Strategy:
+    """A strategy of the user's own, or a built-in one with a recipe for it."""
+    name = entry.get("name") if isinstance(entry, dict) else None
+    built_in = STRATEGIES.get(name) if isinstance(name, str) else None
+    if built_in:
+        entry = {**msgspec.to_builtins(built_in), **entry}
+    if isinstance(entry, dict):
+        _check_place(entry, Strategy, where)
+    strategy = decode(entry, Strategy, where)
+    if built_in and msgspec.structs.replace(strategy, recipe={}) != built_in:
         raise FercoreError(
-            f"{where}: {place!r} is not valid Unicode, so no study can write it down; rename it"
+            f"{where}: {name} is built in, and only its recipe can be changed; give a strategy of "
+            "your own another name"
         )
+    return strategy
 
 
-def _check_ancestry(strategy: Strategy, known: Mapping[str, Strategy], where: str) -> None:
-    seen = [strategy.name]
-    while strategy.starts_from != "random":
-        strategy = known[strategy.starts_from]
-        if strategy.name in seen:
+def _check_place(table: Table, kind: type[msgspec.Struct], where: str) -> None:
+    """Refuse settings of the study in another table, below whose header they were written."""
+    for key in table:
+        if key in kind.__struct_fields__:
+            continue
+        if key in Study.__struct_fields__:
             raise FercoreError(
-                f"{where}: strategies start from one another in a circle: {', '.join(seen)}"
+                f"{where}: {key} belongs to the study; write it above the file's first [table]"
             )
-        seen.append(strategy.name)
-
-
-def _known_strategies(own: Iterable[Strategy]) -> dict[str, Strategy]:
-    return {**STRATEGIES, **{strategy.name: strategy for strategy in own}}
-
-
-def _check_model(name: str, where: str) -> None:
-    from fercore.models import NAMES
-
-    if name not in NAMES:
-        raise FercoreError(f"{where}: there is no model {name!r}; {did_you_mean(name, NAMES)}")
-
-
-def _check_device(name: str, precision: str, where: str) -> None:
-    from fercore.backends import check_name, check_precision
-
-    try:
-        check_name(name)
-        if name != "auto":  # which one that is, and what it can, shows when the study begins
-            check_precision(name, precision)
-    except FercoreError as error:
-        raise FercoreError(f"{where}: {error}") from None
+        if kind is Recipe and key in STRATEGIES:
+            raise FercoreError(
+                f"{where}: a recipe for one strategy stands in its table: write [[strategy]], "
+                f'name = "{key}" and recipe = {{ ... }}'
+            )

@@ -20,14 +20,21 @@ def to_toml(study: Study) -> str:
 
 
 def commented_toml(study: Study) -> str:
-    """The study as TOML with a comment beside every setting that has one."""
+    """The study as TOML with a comment beside every setting."""
     kind: type[msgspec.Struct] = Study
     lines = ["# A fercore study: fercore-train protocol THIS_FILE", ""]
-    for line in to_toml(study).splitlines():
+    if study.synthetic:
+        lines += [
+            "# Without source and targets, faces are drawn, which these settings suit. For others:",
+            "# fercore-train protocol --source fer2013=FILE --target jaffe=FOLDER --print-config",
+            "",
+        ]
+    # Not splitlines(), which also divides texts at letters such as U+0085.
+    for line in to_toml(study).removesuffix("\n").split("\n"):
         if line.startswith("["):
-            table = line.strip("[]").partition(".")[0]
+            table, _, inner = line.strip("[]").partition(".")
             kind = _TABLES[table]
-            line += _comment(Study, table)
+            line += _comment(kind, inner) if inner else _comment(Study, table)
         elif match := re.match(r"(\w+) = ", line):
             # A long array continues on the next lines; its comment still fits behind the bracket.
             line += _comment(kind, match[1])
@@ -71,9 +78,10 @@ def _plain(study: Study) -> dict[str, Any]:
 
 
 def _comment(kind: type[msgspec.Struct], setting: str) -> str:
-    """The line about ``setting`` in the Attributes section of the docstring of ``kind``."""
-    match = re.search(rf"^ +{setting}: (.+?)\.?$", inspect.getdoc(kind) or "", re.MULTILINE)
-    return f"  # {match[1]}" if match and kind is not Strategy else ""
+    """The words about ``setting`` in the Attributes section of the docstring of ``kind``."""
+    text = inspect.getdoc(kind) or ""
+    match = re.search(rf"^( +){setting}: (.+(?:\n\1 +.+)*)$", text, re.MULTILINE)
+    return f"  # {' '.join(match[2].split())}" if match else ""
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

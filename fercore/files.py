@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
@@ -22,13 +23,19 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
     Raises FercoreError when the disk is full or the folder cannot be written; the old file stays.
     """
-    content = data.encode() if isinstance(data, str) else data
+    with replacing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which replaces ``path`` when all is written; else as write_atomically."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = unfinished(path)
         with open(temporary, "xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

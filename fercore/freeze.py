@@ -23,14 +23,14 @@ class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a network is adapted: what it starts from, what it trains on, what may move.
 
     Attributes:
-        name: how runs and tables call it.
-        starts_from: ``"random"``, or the name of the strategy whose best network it starts from.
-        trains_on: ``"source"``, ``"target"``, or ``"both"`` training parts together.
-        trainable: which parameters may move: ``"all"``, ``"fc"`` (every fully connected layer),
-            ``"last_conv"`` (with its batch normalisation), or patterns over parameter names such
-            as ``"conv4_*"``; ``*`` and ``?`` match as in a shell.
-        channels: pattern -> output channels that may move; the others of that parameter do not.
-        recipe: settings that differ from the study's recipe.
+        name: how runs and tables call it
+        starts_from: random, or the name of the strategy whose best network it starts from
+        trains_on: source, target, or both training parts together
+        trainable: which parameters may move: all, fc (every fully connected layer), last_conv (with
+            its batch normalisation), or patterns over parameter names such as conv4_*; * and ?
+            match as in a shell
+        channels: pattern -> output channels that may move; the others of that parameter do not
+        recipe: settings that differ from the study's recipe
     """
 
     name: str
@@ -91,9 +91,9 @@ def _matches(model: Model, pattern: str, strategy: str) -> list[str]:
     else:
         matches = [name for name in parameters if fnmatchcase(name, pattern)]
         if not matches:
+            hint = did_you_mean(pattern, ["all", "fc", "last_conv", *parameters])
             raise FercoreError(
-                f"strategy {strategy}: {pattern!r} matches no parameter of {model.name}; "
-                f"they are {', '.join(parameters)}"
+                f"strategy {strategy}: {pattern!r} matches no parameter of {model.name}; {hint}"
             )
         return matches
     return [name for name in parameters if name.split(".")[0] in prefixes]

@@ -1,4 +1,4 @@
-"""What a study shows while it runs: a live display on a terminal, plain lines elsewhere.
+"""What a study tells while it runs, and how that reads as plain lines.
 
 Whoever carries out a study tells a Listener what happens; this one says nothing, and the others
 derive from it. (The same facts are always in ``metrics.jsonl``.)
@@ -6,8 +6,6 @@ derive from it. (The same facts are always in ``metrics.jsonl``.)
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -16,17 +14,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 from fercore.forecast import Forecast, Job, duration
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from fercore.results import Record
     from fercore.study_data import StudyData
 
 Line = Mapping[str, Any]
 """What training says about an epoch: a line of ``metrics.jsonl``."""
-
-
-STUDY, DRAWING = "", " "
-"""Names of bars that are no run's."""
 
 
 class Listener(AbstractContextManager["Listener"]):
@@ -110,82 +102,6 @@ class PlainListener(Listener):
         left = [run for run in self.jobs if run in self.epochs_done or run not in self.begun]
         total = self.forecast.total({self.jobs[run]: done[run] for run in left})
         return "" if total is None else f"{duration(total)} left"
-
-
-class LiveListener(PlainListener):
-    """Bars for the study and the runs under way, redrawn in place; finished runs stay as lines."""
-
-    def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        super().__init__(stream)
-        bar = BarColumn(bar_width=24)
-        columns = (TextColumn("{task.description}"), bar, TextColumn("{task.fields[state]}"))
-        console = Console(file=stream, highlight=False)
-        self.display = Progress(*columns, console=console, transient=True)
-        self.bars: dict[str, TaskID] = {}
-
-    def __enter__(self) -> LiveListener:
-        self.display.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.display.stop()
-
-    def drawing(self, dataset: str, done: int, total: int) -> None:
-        self._bar(DRAWING, f"drawing {dataset}", done, total, f"{done}/{total}")
-        super().drawing(dataset, done, total)
-
-    def planned(self, jobs: Sequence[Job], data: StudyData) -> None:
-        super().planned(jobs, data)
-        if DRAWING in self.bars:
-            self.display.remove_task(self.bars.pop(DRAWING))
-
-    def started(self, run: str) -> None:
-        super().started(run)
-        self._show_study()
-        self._bar(run, run, 0, 1, "")
-
-    def step(self, run: str, done: int, total: int) -> None:
-        self.display.update(self.bars[run], completed=self.epochs_done[run] + done / total)
-
-    def epoch(self, run: str, line: Line) -> None:
-        self.note(run, line)
-        job = self.jobs[run]
-        self._bar(run, run, line["epoch"], job.epochs, describe_epoch(line, job))
-        self._show_study(self.time_left())
-
-    def finished(self, run: str, records: Sequence[Record]) -> None:
-        super().finished(run, records)
-        self.display.remove_task(self.bars.pop(run))
-
-    def _show_study(self, time_left: str = "") -> None:
-        done = len(self.begun) - len(self.epochs_done)
-        state = f"{done}/{len(self.jobs)} runs  {time_left}".rstrip()
-        self._bar(STUDY, "study", done, len(self.jobs), state)
-
-    def say(self, text: str) -> None:
-        self.display.console.print(text, markup=False, soft_wrap=True)
-
-    def _bar(self, name: str, title: str, done: float, total: int, state: str) -> None:
-        if name not in self.bars:
-            self.bars[name] = self.display.add_task(title, state=state)
-        self.display.update(
-            self.bars[name], description=title, completed=done, total=total, state=state
-        )
-
-
-def open_listener(stream: TextIO | None = None) -> Listener:
-    """The live display on a terminal, plain lines on anything else (``stderr`` by default)."""
-    stream = stream or sys.stderr
-    redraws = stream.isatty() and os.environ.get("TERM") != "dumb"
-    return LiveListener(stream) if redraws else PlainListener(stream)
 
 
 # -- in words ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
     environment.json   what it ran with
     datasets.json      counts, notes and skipped files of every dataset
     data/              the drawn faces of a synthetic study
+    tensorboard/       event files, a folder a run, where they are wanted
     features/          while a study runs: outputs of frozen layers that memory has no room for
     splits/            <dataset>.csv: file, subject, label, split, sha256; <percent>/<dataset>.csv
                        the same where only a share of the training images is used
@@ -68,6 +69,10 @@ class RunDirectory:
     @property
     def features(self) -> Path:
         return self.path / "features"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
 
     @property
     def splits(self) -> Path:

@@ -45,13 +45,18 @@ def _check_keys(table: Mapping[str, Any], kind: type[msgspec.Struct], where: str
 
 
 def _check_choices(table: Mapping[str, Any], kind: type[msgspec.Struct], where: str) -> None:
+    """Refuse a word that is none of a Literal's, alone or in a list."""
     for key, hint in get_type_hints(kind).items():
+        several = get_origin(hint) is tuple
+        hint = get_args(hint)[0] if several else hint
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         value = table.get(key)
-        if isinstance(value, str) and choices and value not in choices:
-            raise FercoreError(
-                f"{where}: {key} cannot be {value!r}; {did_you_mean(value, choices)}"
-            )
+        for word in value if several and isinstance(value, list) else [value]:
+            if isinstance(word, str) and choices and word not in choices:
+                verb = "hold" if several else "be"
+                raise FercoreError(
+                    f"{where}: {key} cannot {verb} {word!r}; {did_you_mean(word, choices)}"
+                )
 
 
 def _lower(message: str) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,14 @@ def _timed(code):
         (["protocol", "--set", "recipe.lr=1"], "no setting 'lr'"),
         (["protocol", "--set", "recipe.epochs"], "write KEY=VALUE"),
         (["protocol", "--set", "recipe=3"], "[recipe]: expected a table"),
+        (["protocol", "--set", "recipe=3", "--epochs", "2"], "recipe.epochs is given by --set and"),
+        (["protocol", "--set", "seed=3", "--seed", "4"], "seed is given by --set and by a flag"),
+        (
+            ["protocol", "--target", "jaffe=/x", "--set", "targets.crop=3"],
+            "targets is given by --set and by a flag of its own; remove one of them",
+        ),
+        (["protocol", "--source", "jaffe=/x", "--set", "source.crp=3"], "did you mean 'crop'"),
+        (["protocol", "--set", "strategy=3"], "[strategy]: expected a list of tables"),
         (["protocol", "--set", "seed=3", "--set", "seed.x=3"], "seed has been given a value"),
         (["protocol", "--set", "seed.x=3"], "seed: expected int, got table"),
         (
@@ -160,6 +169,7 @@ def _timed(code):
         (["import", "x.safetensors", "y.safetensors", "--classes", "a,b"], "classes a, b do not"),
         (["report", "absent"], "absent: is no run directory"),
         (["synth", "faces", "--only", "rafdb"], "no synthetic faces for 'rafdb'"),
+        (["inspect", "afectnet=/x"], "did you mean 'affectnet'"),
         (["protocol", "--device", "gpu"], "no device 'gpu'; did you mean 'cuda'?"),
         (["evaluate", "m", "jaffe=/x", "--device", "gpu"], "did you mean 'cuda'?"),
         (["protocol", "--out", ""], "one of the arguments is empty"),
@@ -280,6 +290,17 @@ def test_a_study_from_flags_to_table(cpu, faces, capsys):
         assert sign in capsys.readouterr().out
 
 
+def test_event_files_are_written_where_they_are_wanted(cpu, faces, capsys):
+    arguments = ["protocol", *faces, *QUICK, "--strategies", "FC", "--out", "run"]
+    assert cli.main([*arguments, "--tensorboard"]) == 0
+    runs = {path.parent.name for path in Path("run/tensorboard").rglob("events*")}
+    assert runs == {"BL", "tgt-FC-50", "tgt-FC-100"}
+    assert cli.main([*arguments[:-1], "plain"]) == 0
+    assert not Path("plain/tensorboard").exists()
+    for file in ("results.json", "runs/BL/best.safetensors"):
+        assert Path("run", file).read_bytes() == Path("plain", file).read_bytes()
+
+
 def test_resume_needs_no_flags_again(cpu, faces, capsys):
     arguments = ["protocol", *faces, *QUICK, "--strategies", "FC", "--out", "run"]
     assert cli.main(arguments) == 0
@@ -309,6 +330,62 @@ def test_printed_settings_give_the_same_study(faces, capsys):
     assert cli.main(["protocol", "study.toml", "--print-config"]) == 0
     assert capsys.readouterr().out == text
     assert "epochs = 1  # passes over the training images" in text
+
+
+def test_a_flag_sets_the_crop_and_options_of_a_source_named_beside_it(faces, capsys):
+    crop = ["--set", "source.crop=[0.0, 0.0, 0.5, 0.5]", "--set", "source.options.subject='(.)'"]
+    assert cli.main(["protocol", *faces, *crop, "--print-config"]) == 0
+    text = capsys.readouterr().out
+    source = tomllib.loads(text)["source"]
+    assert source["crop"] == [0.0, 0.0, 0.5, 0.5]
+    assert source["options"] == {"subject": "(.)"}
+    assert source["path"] == faces[1].partition(":")[2]
+
+
+def test_a_run_directorys_settings_give_the_same_run_anywhere(
+    cpu, faces, tmp_path, monkeypatch, capsys
+):
+    """Relative paths, a fold, a strategy of one's own: config.toml alone, from another folder."""
+    assert cli.main(["inspect", faces[3], "--folds", "4", "--write", "folds"]) == 0
+    Path("study.toml").write_text(
+        """
+        source = "src=folder:../source"
+        targets = ["tgt=folder:../target"]
+        strategies = ["FC", "half"]
+        amounts = [50]
+        splits = "folds/fold-2"
+        model = "tiny"
+        seed = 3
+        out = "first"
+        [recipe]
+        epochs = 1
+        batch_size = 16
+        [finetune]
+        min_steps = 0
+        [[strategy]]
+        name = "FC"
+        recipe = { learning_rate = 0.005 }
+        [[strategy]]
+        name = "half"
+        starts_from = "BL"
+        trainable = ["fc3.*"]
+        channels = { "fc2.*" = [0, 1] }
+        """
+    )
+    assert cli.main(["protocol", "study.toml"]) == 0
+    first = Path("first").resolve()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert cli.main(["protocol", str(first / "config.toml"), "--out", "second"]) == 0
+    files = [file.relative_to(first) for file in first.rglob("best.safetensors")]
+    assert len(files) == 3
+    for file in (*files, Path("results.json"), Path("splits/tgt.csv")):
+        assert (Path("second") / file).read_bytes() == (first / file).read_bytes()
+    again = tomllib.loads(Path("second/config.toml").read_text())
+    assert again.pop("out") == "second"
+    settings = tomllib.loads((first / "config.toml").read_text())
+    assert settings.pop("out") == "first"
+    assert again == settings
 
 
 def test_a_dry_run_writes_nothing(cpu, faces, capsys, monkeypatch):
@@ -498,6 +575,23 @@ def test_inspect_counts_and_draws_a_sheet(tmp_path, capsys):
     assert cli.main(["inspect", f"src=folder:{source}", "--sheet", "sheet.png"]) == 0
     assert "56" in capsys.readouterr().out
     assert Path("sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_dataset_is_inspected_and_evaluated_with_a_crop_and_options(cpu, tmp_path, capsys):
+    source = write_folder(tmp_path / "source", 8, seed=1)
+    name = f"src=folder:{source}"
+    reading = ["--crop", "0.1,0.1,0.9,0.9", "--option", r"subject=/(\d+)\."]
+    assert cli.main(["inspect", name, *reading]) == 0
+    shown = capsys.readouterr().out
+    assert "56 images, 8 subjects" in shown
+    assert "Images cropped to x 0.1 to 0.9" in shown
+    fit = ["fit", name, "--model", "tiny", "--epochs", "1", "--out", "model"]
+    assert cli.main([*fit, "--set", "source.crop=[0.1, 0.1, 0.9, 0.9]"]) == 0
+    accuracy = next(line for line in capsys.readouterr().out.splitlines() if "accuracy" in line)
+    assert cli.main(["evaluate", "model/best.safetensors", name, *reading[:2]]) == 0
+    assert accuracy in capsys.readouterr().out
+    assert "did you mean 'subject'" in fails(capsys, "inspect", name, "--option", "subjct=3")
+    assert "--option x: write KEY=VALUE" in fails(capsys, "inspect", name, "--option", "x")
 
 
 def test_inspect_writes_folds_that_a_study_takes(cpu, faces, capsys):

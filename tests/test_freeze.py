@@ -169,7 +169,8 @@ def test_applying_is_idempotent_whatever_the_masks_were(reference):
         ("FCC", "there is no strategy 'FCC'; did you mean 'FC'"),
         (
             Strategy("mine", trainable=("fc", "conv9_*")),
-            "strategy mine: 'conv9_\\*' matches no parameter of tiny; they are conv1_1.weight",
+            "strategy mine: 'conv9_\\*' matches no parameter of tiny; choose from all, fc, "
+            "last_conv, conv1_1.weight",
         ),
         (Strategy("mine", channels={"conv9_*": (0,)}), "'conv9_\\*' matches no parameter"),
         (

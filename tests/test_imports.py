@@ -174,6 +174,7 @@ OPTIONAL = {
     "fercore.export": {"onnx"},
     "fercore.faces": {"cv2"},
     "fercore.pytorch": {"torch"},
+    "fercore.tensorboard": {"tensorboardX"},
 }
 """What a module imports inside functions, if it is installed."""
 OURS = {"fercore", "cuda_kernels", "_fercore_cpu"}

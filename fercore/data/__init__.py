@@ -31,10 +31,15 @@ if TYPE_CHECKING:  # the command line reads this module at start-up, before it n
 
 FORMATS = {
     "fer2013": "fercore.data.fer2013",
+    "ferplus": "fercore.data.ferplus",
     "jaffe": "fercore.data.jaffe",
     "tfeid": "fercore.data.tfeid",
     "mug": "fercore.data.mug",
     "ckplus": "fercore.data.ckplus",
+    "kdef": "fercore.data.kdef",
+    "rafdb": "fercore.data.rafdb",
+    "affectnet": "fercore.data.affectnet",
+    "rafd": "fercore.data.rafd",
     "folder": "fercore.data.folder",
 }
 
@@ -96,7 +101,8 @@ def load(
     """Read a dataset from a folder, a zip file or a csv file.
 
     ``crop`` replaces the format's own (``fercore.data.images.WHOLE`` for none); ``options`` are the
-    format's further parameters, such as ``total`` of mug and ``subject`` of folder. With ``cache``
+    format's further parameters, such as ``total`` of mug, ``angles`` of kdef and ``subject`` of
+    folder. With ``cache``
     the decoded images are kept on disk for the next time.
 
     Raises FercoreError when the path is missing or empty, has no image of the format or none that
@@ -108,7 +114,7 @@ def load(
 
     format = _module(spec.format)
     crop = crop or format.CROP
-    options = _checked(options, spec, format)
+    options = check_options(spec.format, options, f"{spec.name} [options]")
     with open_tree(spec.path) as tree:
 
         def build() -> Dataset:
@@ -121,9 +127,7 @@ def load(
         return replace(dataset, name=spec.name, synthetic=tree.synthetic)
 
 
-def _checked(
-    options: Mapping[str, object], spec: DatasetSpec, format: _Format
-) -> dict[str, object]:
+def check_options(format: str, options: Mapping[str, object], where: str) -> dict[str, object]:
     """The options in the types that the format's loader declares; FercoreError for a wrong one."""
     import inspect
 
@@ -131,11 +135,12 @@ def _checked(
 
     from fercore.validation import decode
 
-    kinds = get_type_hints(format.load)
-    _tree, _crop, *parameters = inspect.signature(format.load).parameters.values()
+    loader = _module(format).load
+    kinds = get_type_hints(loader)
+    _tree, _crop, *parameters = inspect.signature(loader).parameters.values()
     fields = [(known.name, kinds[known.name], known.default) for known in parameters]
     kind = msgspec.defstruct("Options", fields)
-    return msgspec.structs.asdict(decode(options, kind, f"{spec.name} [options]"))
+    return msgspec.structs.asdict(decode(options, kind, where))
 
 
 def _path(text: str) -> Path:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import io
 import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -25,7 +25,7 @@ from fercore.data.dataset import Dataset, Skipped
 from fercore.data.images import Crop
 from fercore.data.tree import Tree
 from fercore.errors import FercoreError
-from fercore.files import write_atomically
+from fercore.files import replacing
 
 
 def folder() -> Path:
@@ -51,8 +51,8 @@ def cached(
         return stored
     dataset = build()
     # A cache that cannot be written (read-only home, full disk) must not stop the work.
-    with contextlib.suppress(FercoreError):
-        write_atomically(path, _encode(dataset, made_from))
+    with contextlib.suppress(FercoreError), replacing(path) as file:
+        _write(file, dataset, made_from)
     return dataset
 
 
@@ -66,7 +66,7 @@ def _digest(value: tuple[object, ...]) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
-def _encode(dataset: Dataset, made_from: str) -> bytes:
+def _write(file: BinaryIO, dataset: Dataset, made_from: str) -> None:
     text = {
         "made_from": made_from,
         "name": dataset.name,
@@ -79,14 +79,12 @@ def _encode(dataset: Dataset, made_from: str) -> bytes:
         "splits": dataset.splits,
         "sha256": dataset.sha256,
     }
-    buffer = io.BytesIO()
     np.savez(
-        buffer,
+        file,
         images=dataset.images,
         labels=dataset.labels,
         text=np.frombuffer(json.dumps(text).encode(), dtype=np.uint8),
     )
-    return buffer.getvalue()
 
 
 def _read(path: Path, made_from: str) -> Dataset | None:

@@ -17,7 +17,8 @@ from collections import Counter, defaultdict
 from fercore.data.classes import CONTEMPT, class_name, label_of, left_out_notes
 from fercore.data.dataset import CLASSES, Dataset, Skipped
 from fercore.data.images import START, SUFFIX, WHOLE, Crop, Item, load_images, unmatched
-from fercore.data.pixel_csv import is_csv, load_csv, read_header
+from fercore.data.pixel_csv import load_csv
+from fercore.data.tables import is_csv, read_header
 from fercore.data.tree import READ_FAULTS, Tree
 from fercore.errors import FercoreError
 

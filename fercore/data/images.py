@@ -67,6 +67,9 @@ class Item(NamedTuple):
     subject: str = ""
     group: str = ""
     split: str = ""
+    box: tuple[float, float, float, float] | None = None
+    """Left, top, right, bottom of the face in pixels, which the crop is a part of; None: the
+    whole image."""
 
 
 class Row(NamedTuple):
@@ -167,7 +170,9 @@ def decode(tree: Tree, items: Sequence[Item], crop: Crop) -> tuple[list[Row], li
         gray = read_image(tree, item)
         if isinstance(gray, Skipped):
             return gray
-        return Row(item, frame(gray, crop), fingerprint(gray))
+        if item.box and not _holds(gray.size, item.box):
+            return Skipped(item.file, "its face's box does not lie within the image")
+        return Row(item, frame(gray, crop, item.box), fingerprint(gray))
 
     results = on_all_cores(decode_item, items)
     return (
@@ -194,10 +199,21 @@ def fingerprint(gray: Image.Image) -> str:
     return hashlib.sha256(struct.pack("<II", *gray.size) + gray.tobytes()).hexdigest()
 
 
-def frame(gray: Image.Image, crop: Crop) -> np.ndarray:
-    """The cropped part of an 8-bit gray image at uint8 [SIZE, SIZE], each pixel an area's mean."""
-    width, height = gray.size
-    box = (crop.left * width, crop.top * height, crop.right * width, crop.bottom * height)
+def frame(
+    gray: Image.Image, crop: Crop, face: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """The cropped part of an 8-bit gray image at uint8 [SIZE, SIZE], each pixel an area's mean.
+
+    ``crop`` is a part of ``face`` (left, top, right, bottom in pixels), or of the whole image.
+    """
+    left, top, right, bottom = face or (0, 0, *gray.size)
+    width, height = right - left, bottom - top
+    box = (
+        left + crop.left * width,
+        top + crop.top * height,
+        left + crop.right * width,
+        top + crop.bottom * height,
+    )
     # Enlarging, the mean over an area would be blocks of equal pixels; interpolate instead.
     shrinks = box[2] - box[0] >= SIZE and box[3] - box[1] >= SIZE
     resampling = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
@@ -217,6 +233,11 @@ def read_image(tree: Tree, item: Item, mode: Literal["L", "RGB"] = "L") -> Image
     except Exception as error:  # Pillow's and zipfile's readers raise a dozen kinds on bad bytes
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return Skipped(item.file, reason)
+
+
+def _holds(size: tuple[int, int], box: tuple[float, float, float, float]) -> bool:
+    left, top, right, bottom = box
+    return 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
 
 
 def _decoded(data: bytes, mode: str) -> Image.Image:

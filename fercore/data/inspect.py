@@ -40,8 +40,19 @@ PUBLISHED_CLASSES: Mapping[str, Mapping[str, Counts]] = {
     },
     "jaffe": {ALL: _by_class(30, 29, 32, 31, 31, 30, 30)},
     "ckplus": {ALL: _by_class(135, 177, 75, 207, 84, 249, 0)},
+    "kdef": {ALL: _by_class(140, 140, 140, 140, 140, 140, 140)},
+    "rafdb": {
+        "test": _by_class(162, 160, 74, 1185, 478, 329, 680),
+        ALL: _by_class(867, 877, 355, 5957, 2460, 1619, 3204),
+    },
+    "affectnet": {
+        "test": _by_class(500, 500, 500, 500, 500, 500, 500),
+        ALL: _by_class(25382, 4303, 6878, 134915, 25959, 14590, 75374),
+    },
+    "rafd": {ALL: _by_class(201, 201, 201, 201, 201, 201, 201)},
 }
-"""Images by format, part and class, of the complete sets; ckplus is CK+48 without contempt."""
+"""Images by format, part and class, of the complete sets as they are read by default: ckplus is
+CK+48, and contempt is left out everywhere. Train is absent where validation is drawn from it."""
 
 PUBLISHED_SUBJECTS: Mapping[str, Counts] = {
     "jaffe": {

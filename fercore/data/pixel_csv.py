@@ -18,6 +18,7 @@ from PIL import Image
 from fercore.data.classes import CONTEMPT, left_out_notes
 from fercore.data.dataset import CLASSES, SIZE, Dataset, Skipped
 from fercore.data.images import Crop, Item, Row, assemble, fingerprint, frame
+from fercore.data.tables import place, read_header
 from fercore.data.tree import READ_FAULTS, Tree
 from fercore.errors import FercoreError
 
@@ -35,22 +36,6 @@ class _RowError(Exception):
     """Why a row cannot be used."""
 
 
-def is_csv(name: str) -> bool:
-    """Whether a file's name ends like a csv file's."""
-    return name.lower().endswith(".csv")
-
-
-def read_header(tree: Tree, csv: str) -> dict[str, int]:
-    """The columns of a csv file: name, without spaces and quotes and in lower case, to position."""
-    try:
-        with tree.open(csv) as file:
-            line = file.readline(10_000).removeprefix(b"\xef\xbb\xbf")
-    except READ_FAULTS as error:
-        raise FercoreError(f"{_where(tree, csv)}: cannot be read ({error})") from error
-    words = line.decode(errors="replace").split(",")
-    return {word.strip(' "\r\n\t').lower(): position for position, word in enumerate(words)}
-
-
 def load_csv(
     tree: Tree,
     csv: str,
@@ -66,61 +51,70 @@ def load_csv(
     and is left out; without, it is a bad row. Raises FercoreError when the header lacks a column,
     the file breaks off, or too many rows are bad.
     """
-    header = read_header(tree, csv)
-    if "pixels" not in header:
-        raise FercoreError(
-            f"{_where(tree, csv)}: no column 'pixels'; expected emotion,pixels,Usage"
-        )
-    if "emotion" not in header:
-        raise FercoreError(
-            f"{_where(tree, csv)}: no column 'emotion', so its images have no labels (as in the "
-            "competition's test.csv); give fer2013.csv, icml_face_data.csv or train.csv"
-        )
-    if "usage" not in header:
+    entries = read_pixels(tree, csv, crop, contempt=contempt)
+    rows = [entry for entry in entries if isinstance(entry, Row)]
+    skipped = [entry for entry in entries if isinstance(entry, Skipped)]
+    if "usage" not in read_header(tree, csv):
         notes = (*notes, f"{csv} has no Usage column: every row is in train.")
-    labels = _LABELS | ({b"7": _CONTEMPT_LABEL} if contempt else {})
-    rows, skipped = _read_rows(tree, csv, header, labels, crop)
-    total = len(rows) + len(skipped)
-    if len(skipped) > max(10, total // 100):
-        raise FercoreError(
-            f"{_where(tree, csv)}: {len(skipped):,} of the {total:,} rows are bad, the first "
-            f"{skipped[0].file}: {skipped[0].reason}; give the original file"
-        )
     faces = [row for row in rows if row.item.label != _CONTEMPT_LABEL]
     left_out = {CONTEMPT: len(rows) - len(faces)} if len(faces) < len(rows) else {}
     return assemble(tree, format, crop, faces, skipped, [*notes, *left_out_notes(left_out)])
 
 
+def read_pixels(tree: Tree, csv: str, crop: Crop, *, contempt: bool = False) -> list[Row | Skipped]:
+    """Every row of the csv file that is not blank, in order, or why it cannot be used.
+
+    Raises FercoreError when the header lacks a column, the file breaks off, or too many rows are
+    bad.
+    """
+    header = read_header(tree, csv)
+    if "pixels" not in header:
+        raise FercoreError(f"{place(tree, csv)}: no column 'pixels'; expected emotion,pixels,Usage")
+    if "emotion" not in header:
+        raise FercoreError(
+            f"{place(tree, csv)}: no column 'emotion', so its images have no labels (as in the "
+            "competition's test.csv); give fer2013.csv, icml_face_data.csv or train.csv"
+        )
+    labels = _LABELS | ({b"7": _CONTEMPT_LABEL} if contempt else {})
+    entries = _read_rows(tree, csv, header, labels, crop)
+    skipped = [entry for entry in entries if isinstance(entry, Skipped)]
+    if len(skipped) > max(10, len(entries) // 100):
+        raise FercoreError(
+            f"{place(tree, csv)}: {len(skipped):,} of the {len(entries):,} rows are bad, the first "
+            f"{skipped[0].file}: {skipped[0].reason}; give the original file"
+        )
+    return entries
+
+
 def _read_rows(
     tree: Tree, csv: str, columns: Mapping[str, int], labels: Mapping[bytes, int], crop: Crop
-) -> tuple[list[Row], list[Skipped]]:
-    rows: list[Row] = []
-    skipped: list[Skipped] = []
+) -> list[Row | Skipped]:
+    entries: list[Row | Skipped] = []
     shown = csv.rsplit("/", 1)[-1]
     try:
         with tree.open(csv) as file:
             for number, line in enumerate(_lines(file), start=1):
                 if len(line) == _LONGEST:
                     raise FercoreError(
-                        f"{_where(tree, csv)}: line {number} is longer than any row of pixels; "
+                        f"{place(tree, csv)}: line {number} is longer than any row of pixels; "
                         "give the original file"
                     )
                 if number == 1 or not line.strip():
                     continue
-                place = f"{shown}:{number}"
+                at = f"{shown}:{number}"
                 try:
                     label, split, pixels = _parse(line, columns, labels)
                 except _RowError as fault:
-                    skipped.append(Skipped(place, str(fault)))
+                    entries.append(Skipped(at, str(fault)))
                     continue
                 gray = Image.frombytes("L", (SIZE, SIZE), pixels)
-                item = Item(csv, place, label, split=split)
-                rows.append(Row(item, frame(gray, crop), fingerprint(gray)))
+                item = Item(csv, at, label, split=split)
+                entries.append(Row(item, frame(gray, crop), fingerprint(gray)))
     except READ_FAULTS as error:
         raise FercoreError(
-            f"{_where(tree, csv)}: breaks off ({error}); copy or download it again"
+            f"{place(tree, csv)}: breaks off ({error}); copy or download it again"
         ) from error
-    return rows, skipped
+    return entries
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -158,11 +152,6 @@ def _parse(
     if len(pixels) != SIZE * SIZE:
         raise _RowError(f"{len(pixels):,} pixels where {SIZE * SIZE:,} are needed")
     return label, split, pixels
-
-
-def _where(tree: Tree, csv: str) -> str:
-    """The csv file's path; in a zip file, the path that it would have in a folder."""
-    return str(tree.path) if tree.path.name == csv else f"{tree.path}/{csv}"
 
 
 def _quote(text: bytes) -> str:

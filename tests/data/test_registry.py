@@ -39,8 +39,14 @@ def test_specs(text: str, spec: DatasetSpec) -> None:
         ("mine=folder:", "a path must follow"),
         ("../a=folder:/x", "becomes a file's name"),
         ("fer2031=/x", "'fer2031' is not a dataset format; did you mean 'fer2013'"),
+        ("afectnet=/x", "'afectnet' is not a dataset format; did you mean 'affectnet'"),
+        ("rafb=/x", "'rafb' is not a dataset format; did you mean 'rafdb'"),
         ("mine=jafe:/x", "'jafe' is not a dataset format; did you mean 'jaffe'"),
-        ("zzz=/x", "the formats are fer2013, jaffe, tfeid, mug, ckplus, folder"),
+        (
+            "zzz=/x",
+            "the formats are fer2013, ferplus, jaffe, tfeid, mug, ckplus, kdef, rafdb, affectnet, "
+            "rafd, folder",
+        ),
         ("zzz=C:\\x", "'zzz' is not a dataset format"),
     ],
 )
@@ -78,6 +84,9 @@ def test_missing_and_empty_paths(format: str, tmp_path: Path) -> None:
         ("fer2013", "dfh_anger_x/f01_a_ag.jpg", "tfeid"),
         ("jaffe", "001/anger/take000/img_0000.jpg", "mug"),
         ("mug", "anger/me.jpg", "folder"),
+        ("jaffe", "AF01/AF01ANS.JPG", "kdef"),
+        ("kdef", "Image/aligned/train_00001_aligned.jpg", "rafdb"),
+        ("rafdb", "Rafd090_28_Caucasian_male_angry_frontal.jpg", "rafd"),
     ],
 )
 def test_another_format_is_named(format: str, name: str, likely: str, tmp_path: Path) -> None:
