@@ -142,12 +142,6 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> float:
-    if not re.fullmatch(r"\d*\.?\d+", text) or float(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return float(text)
-
-
 def _folds(text: str) -> str:
     if text != "subjects" and not re.fullmatch(r"\d{1,6}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'subjects'")
@@ -158,6 +152,12 @@ def _picture(text: str) -> str:
     if not text.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"{text!r} does not end in .png")
     return text
+
+
+def _positive(text: str) -> float:
+    if not re.fullmatch(r"\d*\.?\d+", text) or float(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return float(text)
 
 
 def build_parser() -> Parser:

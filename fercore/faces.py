@@ -99,10 +99,10 @@ def framed(face: Box, width: int, height: int) -> Box:
     side = FRAME * max(face.right - face.left, face.bottom - face.top)
     left = round((face.left + face.right - side) / 2)
     top = round((face.top + face.bottom - side) / 2)
-    frame = Box(left, top, left + round(side), top + round(side))
+    square = Box(left, top, left + round(side), top + round(side))
     whole = Box(0, 0, width, height)
-    same = all(abs(a - b) <= VARIATION * side for a, b in zip(frame, whole, strict=True))
-    return whole if same else frame
+    same = all(abs(a - b) <= VARIATION * side for a, b in zip(square, whole, strict=True))
+    return whole if same else square
 
 
 def cut(gray: Image.Image, box: Box) -> np.ndarray:

@@ -142,9 +142,9 @@ def predictions_as_text(predictions: Sequence[Prediction]) -> str:
 
 
 def _place(prediction: Prediction) -> str:
-    """``96x96+212+68``: a found face's width, height, left and top."""
+    """``96x96+212+68``: a found face's width, height, left and top; ``-`` for a picture or crop."""
     left, top, right, bottom = prediction.box
-    return f"{right - left}x{bottom - top}{left:+d}{top:+d}" if prediction.found else "not found"
+    return f"{right - left}x{bottom - top}{left:+d}{top:+d}" if prediction.found else "-"
 
 
 def predictions_as_json(predictions: Sequence[Prediction], skipped: Sequence[Skipped]) -> str:

@@ -113,17 +113,17 @@ def make_jobs(runs: Sequence[Run], data: StudyData, backend: Backend) -> list[Jo
     """
     for run in runs:
         if run.network is not None:
-            _check_network(run)
+            _check_network(Path(run.network), run.model)
     works = measure_work(runs, backend)
     return [_job(run, data, works[run.strategy.name]) for run in runs]
 
 
-def _check_network(run: Run) -> None:
-    found = tensor_file.read(Path(str(run.network))).metadata.get("model")
-    if found != run.model:
+def _check_network(path: Path, model: str) -> None:
+    found = tensor_file.read(path).metadata.get("model")
+    if found != model:
         raise FercoreError(
-            f"{run.network}: is a {found}, but the study's model is {run.model}; give another "
-            "baseline or --model"
+            f"{path}: is a {found}, but the study's model is {model}; give another baseline or "
+            "--model"
         )
 
 

@@ -46,7 +46,7 @@ class Counterpart:
 
     name: str
     shape: tuple[int, ...]
-    kernel: tuple[int, int, int, int] | None = None
+    kernel: tuple[int, ...] | None = None
 
     @property
     def shape_there(self) -> tuple[int, ...]:
@@ -77,16 +77,13 @@ def counterparts(model: Model) -> dict[str, Counterpart]:
     feature_map: tuple[int, ...] = ()  # what the next layer sees flattened
     for layer in model.layers:
         for name, tensor in {**layer.parameters, **layer.statistics}.items():
-            kernel = None
+            kernel: tuple[int, ...] | None = None
             if name == "weight" and isinstance(layer, Conv2d):
                 kernel = tensor.shape
             elif name == "weight" and feature_map:
                 kernel = (tensor.shape[0], *feature_map)
-            found[f"{layer.name}.{name}"] = Counterpart(
-                _name(layer, name),
-                tensor.shape,
-                kernel,  # type: ignore[arg-type]
-            )
+            there = Counterpart(_name(layer, name), tensor.shape, kernel)
+            found[f"{layer.name}.{name}"] = there
         feature_map = shape[1:] if isinstance(layer, Flatten) else ()
         shape = layer.output_shape(shape)
     return found

@@ -98,6 +98,10 @@ def read_tensors(
             f"{path}: is damaged or not a safetensors file ({error}); restore it, or delete it "
             f"and {remake}"
         ) from error
+    except (AttributeError, TypeError) as error:  # NumPy has no bfloat16 and no float8
+        raise FercoreError(
+            f"{path}: holds numbers that NumPy has no type for ({error}); save it in float32"
+        ) from error
 
 
 def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:

@@ -321,6 +321,13 @@ def test_files_that_are_something_else_are_refused(tiny, tmp_path):
         checkpoint.load_model(tiny[1], REFERENCE)
 
 
+def test_numbers_that_numpy_has_no_type_for_are_refused(tmp_path):
+    header = json.dumps({"a": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "narrow.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    refused(path, r"narrow\.safetensors: holds numbers that NumPy has no type for .*float32")
+
+
 @pytest.mark.parametrize(
     "classes", [CLASSES[:6], (*CLASSES, "contempt"), (*CLASSES[:6], "bored"), ("sad",) * 7]
 )
