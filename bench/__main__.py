@@ -12,7 +12,7 @@ BENCHMARKS = {
     "step": "images per second of a whole training step, against PyTorch",
     "frozen": "training above frozen layers, against PyTorch with and without kept features",
     "layers": "time of every convolution, by Winograd's algorithm and directly",
-    "accuracy": "the same network and recipe trained by PyTorch",
+    "accuracy": "the same network and recipe trained by PyTorch, or by another of our algorithms",
 }
 
 

@@ -1,39 +1,47 @@
-"""The same network and recipe trained by PyTorch: does ours learn as well?
+"""Do two trainers of the same network and recipe learn equally well?
 
-Splits, batches, augmentation, initial weights and learning rates are fercore's; forward, backward,
-dropout and update are PyTorch's. The best epoch is chosen on validation, as in ``fit``.
+Splits, batches, augmentation, initial weights and learning rates are fercore's. With ``pytorch``
+forward, backward, dropout and update are PyTorch's; with ``auto``, ``direct`` and ``winograd`` all
+is ours, convolutions computed in that way. The best epoch is chosen on validation, as in ``fit``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import time
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-import torch
-from torch import nn
-
-from bench.torch_step import build, copy_weights
-from fercore import backends, models
-from fercore.backends.interface import Augmentation, Backend
+from fercore import backends, checkpoint, evaluation, metrics, models, training
 from fercore.config import Recipe, with_settings
 from fercore.data import load, parse_spec
 from fercore.data.dataset import Dataset
 from fercore.data.splits import split
-from fercore.functions import augment
-from fercore.optim import Plateau, learning_rate
-from fercore.training import permutation
 
-SUPPORTED = {"optimizer": "sgd", "class_weights": "none", "clip_norm": 0.0, "early_stopping": 0}
-"""Settings of which PyTorch's side knows one value alone."""
+TRAINERS = ("pytorch", "auto", "direct", "winograd")
+
+
+class Best(NamedTuple):
+    """The epoch with the best validation accuracy, and what its network scores."""
+
+    epoch: int
+    validation: float
+    test: float
+
+
+Parts = tuple[Dataset, Dataset, Dataset]
+"""To train on, to validate, and to test."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="NAME=PATH")
     parser.add_argument("--model", default="tiny", choices=models.NAMES)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trainer", default="pytorch", choices=TRAINERS)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of everything but the split, which is 0's"
+    )
     parser.add_argument(
         "--recipe", default="{}", help="settings that differ, as JSON: '{\"epochs\": 20}'"
     )
@@ -42,106 +50,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     recipe = with_settings(Recipe(), json.loads(arguments.recipe), "--recipe")
-    _check(recipe)
     dataset = load(parse_spec(arguments.data))
-    parts = split(dataset, "paper", arguments.seed)
-    training, validation, test = (
-        dataset.select(rows) for rows in (parts.train, parts.validation, parts.test)
-    )
-    backend = backends.get("cpu")
-    model = build(arguments.model, dropout=recipe.dropout)
-    copy_weights(models.build(arguments.model, seed=arguments.seed, backend=backend).state(), model)
-    optimizer = _sgd(model, recipe)
-    best = (-1.0, -math.inf, 0.0, 0)
-    for epoch in range(1, recipe.epochs + 1):
-        started = time.monotonic()
-        loss = train_epoch(model, optimizer, training, recipe, backend, arguments.seed, epoch)
-        accuracy, validation_loss = evaluate(model, validation, backend)
-        print(
-            f"epoch {epoch}: loss {loss:.4f}, validation {accuracy:.4f}, "
-            f"{time.monotonic() - started:.1f} s",
-            flush=True,
-        )
-        if (accuracy, -validation_loss) > best[:2]:
-            test_accuracy, _ = evaluate(model, test, backend)
-            best = accuracy, -validation_loss, test_accuracy, epoch
+    parts = split(dataset, "paper", 0)
+    sets = tuple(dataset.select(rows) for rows in (parts.train, parts.validation, parts.test))
+    best = trainer(arguments.trainer)(arguments.model, sets, recipe, arguments.seed)
+    _, validation, test = sets
     print(
-        f"PyTorch {arguments.model}: best epoch {best[3]}, validation {best[0]:.4f} "
-        f"(n = {len(validation)}), test {best[2]:.4f} (n = {len(test)})"
+        f"{arguments.trainer} {arguments.model}, seed {arguments.seed}: best epoch {best.epoch}, "
+        f"validation {best.validation:.4f} (n = {len(validation)}), "
+        f"test {best.test:.4f} (n = {len(test)})"
     )
 
 
-def train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    training: Dataset,
-    recipe: Recipe,
-    backend: Backend,
-    seed: int,
-    epoch: int,
-) -> float:
-    """One pass in fercore's order and augmentation; the mean loss."""
-    model.train()
-    augmentation = Augmentation(
-        recipe.flip, recipe.shift, recipe.rotation, recipe.scale, recipe.cutout
-    )
-    order = permutation(len(training), seed, 0, epoch)
-    steps = recipe.steps_per_epoch(len(training))
-    total = 0.0
-    for number in range(steps):
-        rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
-        step = (epoch - 1) * steps + number
-        x, y = _batch(training, rows, backend, augmentation, (seed, 0, epoch, step))
-        rate = learning_rate(recipe, step, steps, Plateau(1.0, 1))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = nn.functional.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        total += loss.item() * len(rows)
-    return total / len(training)
+def trainer(name: str) -> Callable[[str, Parts, Recipe, int], Best]:
+    """What trains a network, by name."""
+    if name == "pytorch":
+        from bench.torch_training import train  # needs PyTorch
 
+        return train
 
-@torch.no_grad()
-def evaluate(model: nn.Module, dataset: Dataset, backend: Backend) -> tuple[float, float]:
-    """Accuracy and mean loss."""
-    model.eval()
-    correct = loss = 0.0
-    for start in range(0, len(dataset), 256):
-        rows = np.arange(start, min(start + 256, len(dataset)))
-        x, y = _batch(dataset, rows, backend, Augmentation(), (0, 0, 0, 0))
-        logits = model(x)
-        correct += (logits.argmax(dim=1) == y).sum().item()
-        loss += nn.functional.cross_entropy(logits, y, reduction="sum").item()
-    return correct / len(dataset), loss / len(dataset)
+    def train_ours(model_name: str, sets: Parts, recipe: Recipe, seed: int) -> Best:
+        images, validation, test = sets
+        backend = backends.get("cpu", convolution=name)
+        model = models.build(model_name, seed=seed, backend=backend)
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = training.train(
+                model,
+                images,
+                {"source": validation},
+                recipe,
+                choose_on=("source",),
+                backend=backend,
+                seed=seed,
+                run=0,
+                folder=Path(folder),
+                on_epoch=lambda line: print(
+                    f"epoch {line['epoch']}: loss {line['train_loss']:.4f}, validation "
+                    f"{line['validation']['source']['accuracy']:.4f}, {line['seconds']:.1f} s",
+                    flush=True,
+                ),
+            )
+            model = checkpoint.load_model(Path(folder) / "best.safetensors", backend)
+        logits = evaluation.predict_logits(model, test.images, backend=backend)
+        correct = (metrics.predict(logits) == test.labels).mean()
+        return Best(outcome.best_epoch, outcome.best_accuracy, float(correct))
 
-
-def _check(recipe: Recipe) -> None:
-    """Refuse what is not done on PyTorch's side, so that never two recipes are compared."""
-    for setting, value in SUPPORTED.items():
-        if getattr(recipe, setting) != value:
-            raise SystemExit(f"accuracy: only recipes with {setting} = {value} are compared")
-    if recipe.schedule == "plateau":
-        raise SystemExit("accuracy: recipes with schedule = plateau are not compared")
-
-
-def _sgd(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim == 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}]
-    return torch.optim.SGD(groups, lr=0.1, momentum=recipe.momentum, nesterov=recipe.nesterov)
-
-
-def _batch(
-    dataset: Dataset,
-    rows: np.ndarray,
-    backend: Backend,
-    augmentation: Augmentation,
-    counters: tuple[int, int, int, int],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    indices = rows.astype(np.int32)
-    rng = np.array(counters, dtype=np.uint32)
-    x, y = augment(backend, dataset.images, dataset.labels, indices, rng, augmentation)
-    images = torch.from_numpy(x.data).permute(0, 3, 1, 2)
-    return images, torch.from_numpy(y.data).long()
+    return train_ours
