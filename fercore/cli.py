@@ -266,7 +266,15 @@ def _synth(parser: Parser) -> None:
 def _report(parser: Parser) -> None:
     parser.add_argument("folder", metavar="RUN", help="a run directory")
     parser.add_argument(
-        "--format", choices=("text", "markdown", "latex", "csv"), default="text", help="(text)"
+        "--format",
+        choices=("text", "markdown", "latex", "csv"),
+        help="print the table alone, and make no page",
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="make the page again whenever the study changes"
+    )
+    parser.add_argument(
+        "--faces", action="store_true", help="show test images; most licences let nobody pass on these"
     )
 
 

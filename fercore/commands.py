@@ -19,7 +19,7 @@ def run(options: Namespace) -> None:
 
 
 def _protocol(options: Namespace) -> None:
-    from fercore import protocol, report
+    from fercore import page, protocol, report
     from fercore.config_text import commented_toml
     from fercore.progress import open_listener
     from fercore.run_directory import RunDirectory
@@ -46,7 +46,8 @@ def _protocol(options: Namespace) -> None:
         )
     report.write(directory, records)
     sys.stdout.write(report.to_text(report.make_table(records), _width()))
-    print(f"\n{directory.path}: table.md, results.csv, and every network under runs/")
+    page.write(directory, _planned(directory))
+    print(f"\n{directory.path}: report.html, table.md, and every network under runs/")
 
 
 def _fit(options: Namespace) -> None:
@@ -175,17 +176,54 @@ def _synth(options: Namespace) -> None:
 
 
 def _report(options: Namespace) -> None:
-    from fercore import report
+    from fercore import page
+    from fercore.page.watch import watch
     from fercore.run_directory import RunDirectory
 
-    table = report.read(RunDirectory(Path(options.folder)))
+    directory = RunDirectory(Path(options.folder))
+    if options.format is not None:
+        if options.watch or options.faces:
+            raise FercoreError("--format prints the table alone; leave out --watch and --faces")
+        _print_table(directory, options.format)
+        return
+    directory.check_study()
+
+    def write(refresh: int = 0) -> Path:
+        return page.write(directory, _planned(directory), refresh, options.faces)
+
+    if options.watch:
+        print(f"{write(5)}: made again whenever the study changes; Ctrl-C ends this", flush=True)
+        watch(directory, write)
+        return
+    path = write()
+    if directory.results.exists():
+        _print_table(directory, "text")
+    print(f"\n{path}: all results, as a page")
+
+
+def _print_table(directory: Any, layout: str) -> None:
+    from fercore import report
+
+    table = report.read(directory)
     renderers = {
         "text": lambda: report.to_text(table, _width()),
         "markdown": lambda: report.to_markdown(table),
         "latex": lambda: report.to_latex(table),
         "csv": lambda: report.to_csv(table),
     }
-    sys.stdout.write(renderers[options.format]())
+    sys.stdout.write(renderers[layout]())
+
+
+def _planned(directory: Any) -> tuple[str, ...]:
+    """Ids of all runs of the study in a run directory; none before its images were loaded."""
+    from fercore.files import read_json
+    from fercore.plan import make_plan
+
+    if not directory.datasets.exists():
+        return ()
+    source, *targets = read_json(directory.datasets, dict[str, Any])
+    study = read_study(directory.config)
+    return tuple(run.id for run in make_plan(study, source, tuple(targets)))
 
 
 def _devices(options: Namespace) -> None:
