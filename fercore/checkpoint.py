@@ -5,107 +5,25 @@ layout (``[out, kh, kw, in]``; ``fc1``'s columns in ``h, w, c`` order), and says
 which network it is. A *state file* (``last.safetensors``) holds the same under ``model.``, the
 optimizer's moments under ``optimizer.``, and everything else that training needs to continue in its
 metadata, so that one atomic write replaces the whole state.
-
-Metadata is one JSON object under the single key ``fercore``: the library writes several keys in an
-arbitrary order, and equal states must be equal bytes. Its ``sha256`` is of everything else in the
-file, which has no checksum of its own.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fercore import models
+from fercore import models, tensor_file
 from fercore.backends.interface import Backend
 from fercore.data.dataset import CLASSES
 from fercore.errors import FercoreError
-from fercore.files import write_atomically
 from fercore.nn import Model
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The contents of a safetensors file."""
-
-    path: Path
-    tensors: dict[str, np.ndarray]
-    metadata: dict[str, Any]
-    digest: str  # SHA-256 of tensors and metadata
-
-    def part(self, prefix: str) -> dict[str, np.ndarray]:
-        """The tensors under ``prefix``, without it."""
-        return {
-            name.removeprefix(prefix): array
-            for name, array in self.tensors.items()
-            if name.startswith(prefix)
-        }
-
-
-def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Write a safetensors file atomically; equal contents give equal bytes.
-
-    Args:
-        path: the file to replace.
-        tensors: C-contiguous arrays by name.
-        metadata: plain values, kept as JSON.
-    """
-    from safetensors.numpy import save
-
-    facts = {**metadata, "sha256": _digest(tensors, metadata)}
-    write_atomically(path, save(dict(tensors), {"fercore": json.dumps(facts, sort_keys=True)}))
-
-
-def read(path: Path) -> Checkpoint:
-    """Read a file of fercore's; FercoreError when it is missing, damaged or another program's."""
-    from safetensors import SafetensorError, safe_open
-
-    if path.exists() and not path.is_file():
-        raise FercoreError(f"{path}: is no file; give a network's best.safetensors")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = (file.metadata() or {}).get("fercore")
-    except OSError as error:
-        raise FercoreError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except SafetensorError as error:
-        raise FercoreError(
-            f"{path}: is damaged or not a safetensors file ({error}); restore it, or delete it "
-            "and train again"
-        ) from error
-    if metadata is None:
-        raise FercoreError(f"{path}: was not written by fercore (its metadata has no such entry)")
-    try:
-        facts = dict(json.loads(metadata))
-    except (ValueError, TypeError) as error:
-        raise FercoreError(f"{path}: is damaged (its metadata: {error})") from error
-    written = facts.pop("sha256", None)
-    digest = _digest(tensors, facts)
-    if written not in (digest, None):
-        raise FercoreError(
-            f"{path}: is damaged (its checksum does not fit); restore it, or delete it and train "
-            "again"
-        )
-    return Checkpoint(path, tensors, facts, digest)
-
-
-def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-    for name, array in sorted(tensors.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+from fercore.tensor_file import TensorFile
 
 
 def save_model(path: Path, model: Model, facts: Mapping[str, Any] = {}) -> None:
     """Write a model file; ``facts`` are added to its metadata."""
-    write(path, model.state(), {**describe(model), **facts})
+    tensor_file.write(path, model.state(), {**describe(model), **facts})
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -119,10 +37,10 @@ def load_model(path: Path, backend: Backend) -> Model:
     Raises FercoreError when the file is damaged, was not written by fercore, or does not hold
     exactly its network's tensors, all finite.
     """
-    return build(read(path), backend)
+    return build(tensor_file.read(path), backend)
 
 
-def build(checkpoint: Checkpoint, backend: Backend) -> Model:
+def build(checkpoint: TensorFile, backend: Backend) -> Model:
     """The network that a model file's content describes; raises like ``load_model``."""
     path, facts = checkpoint.path, checkpoint.metadata
     if "training" in facts:
@@ -140,7 +58,7 @@ def build(checkpoint: Checkpoint, backend: Backend) -> Model:
     return model
 
 
-def load_weights(model: Model, checkpoint: Checkpoint, prefix: str = "") -> None:
+def load_weights(model: Model, checkpoint: TensorFile, prefix: str = "") -> None:
     """Overwrite ``model`` by the checkpoint's tensors under ``prefix``; errors name the file."""
     try:
         model.load_state(checkpoint.part(prefix))

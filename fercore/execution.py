@@ -8,14 +8,14 @@ again, what was interrupted continues.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from fercore import checkpoint, freeze, models, training
+from fercore import answers, checkpoint, freeze, models, tensor_file, training
 from fercore.backends.interface import Backend
 from fercore.data.dataset import Dataset
 from fercore.errors import FercoreError
@@ -42,6 +42,7 @@ class Tested(msgspec.Struct, frozen=True):
 
     tested: dict[str, str]  # dataset -> digest
     network: str  # digest of best.safetensors
+    answers: str  # digest of answers.safetensors
     records: list[Record]
 
 
@@ -51,8 +52,10 @@ RUN_FILES = (
     "best.safetensors",
     "last.safetensors",
     "state.json",
+    answers.FILE,
     "results.json",
 )
+"""The last is written last: what it speaks of is there."""
 
 
 def execute_run(
@@ -87,11 +90,13 @@ def execute_run(
         return done
     store.start_run()
     outcome = _train(run, data, folder, start, backend, store, listener)
-    best = checkpoint.read(folder / "best.safetensors")
+    best = tensor_file.read(folder / "best.safetensors")
     model = checkpoint.build(best, backend)
     freeze.apply(model, run.strategy)  # what it holds still has been seen by runs before
-    records = list(_test(run, data, targets, outcome, model, backend, store))
-    content = msgspec.to_builtins(Tested(tested, best.digest, records))
+    logits = _test(data, tested, model, backend, store)
+    records = list(_measure(run, data, targets, outcome, logits))
+    answered = answers.write(folder, logits, tested)
+    content = msgspec.to_builtins(Tested(tested, best.digest, answered, records))
     write_atomically(folder / "results.json", json.dumps(content) + "\n")
     return records
 
@@ -110,6 +115,8 @@ def training_images(run: Run, data: StudyData) -> Dataset:
 def _tested_before(folder: Path, tested: dict[str, str]) -> list[Record] | None:
     """The records of an earlier test of the run's network on the same images; None without one.
 
+    Answers that are missing or damaged are no test: they are made again.
+
     Raises FercoreError when the network is damaged or another one.
     """
     path, network = folder / "results.json", folder / "best.safetensors"
@@ -120,12 +127,17 @@ def _tested_before(folder: Path, tested: dict[str, str]) -> list[Record] | None:
         before = msgspec.convert(content, Tested)
     except msgspec.ValidationError:  # written by another version: test again
         return None
-    if checkpoint.read(network).digest != before.network:
+    if tensor_file.read(network).digest != before.network:
         raise FercoreError(
             f"{network}: is not the network that was tested; restore it, or delete it and train "
             "again"
         )
-    return before.records if before.tested == tested else None
+    try:
+        answered = tensor_file.read(folder / answers.FILE).digest
+    except FercoreError:
+        return None
+    same = before.tested == tested and before.answers == answered
+    return before.records if same else None
 
 
 def _claim(folder: Path, run: Run, mark: str) -> None:
@@ -171,13 +183,28 @@ def _train(
 
 
 def _test(
+    data: StudyData,
+    datasets: Iterable[str],
+    model: Model,
+    backend: Backend,
+    store: FeatureStore,
+) -> dict[answers.Key, np.ndarray]:
+    """The network's logits for the images that it is tested on, by dataset and part."""
+    return {
+        (name, part): predict_logits(
+            model, data.select(Part(name, part)).images, backend=backend, store=store
+        )
+        for name in datasets
+        for part in answers.TESTED
+    }
+
+
+def _measure(
     run: Run,
     data: StudyData,
     targets: tuple[str, ...],
     outcome: Outcome,
-    model: Model,
-    backend: Backend,
-    store: FeatureStore,
+    logits: Mapping[answers.Key, np.ndarray],
 ) -> Iterator[Record]:
     """A record for each target; a single one, on the source alone, if there is none."""
     about_run: dict[str, Any] = {
@@ -193,17 +220,16 @@ def _test(
         "best_epoch": outcome.best_epoch,
     }
 
-    def answers(dataset: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        parts = [data.select(Part(dataset, "test")), data.select(Part(dataset, "validation"))]
-        return [
-            (predict_logits(model, part.images, backend=backend, store=store), part.labels)
-            for part in parts
-        ]
+    def fields(role: str, dataset: str, shared: Sequence[int]) -> dict[str, Any]:
+        test, validation = (
+            score(logits[dataset, part], data.select(Part(dataset, part)).labels, shared)
+            for part in answers.TESTED
+        )
+        return about(role, test, validation)
 
-    on_source = answers(data.source)
     for target in targets or (None,):
         shared = data.shared_classes(target)
-        fields = about("source", *(score(*answer, shared) for answer in on_source))
+        on_both = fields("source", data.source, shared)
         if target is not None:
-            fields |= about("target", *(score(*answer, shared) for answer in answers(target)))
-        yield Record(target=target, shared_classes=len(shared), **about_run, **fields)
+            on_both |= fields("target", target, shared)
+        yield Record(target=target, shared_classes=len(shared), **about_run, **on_both)

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fercore import checkpoint
+from fercore import checkpoint, tensor_file
 from fercore.autograd import Tensor, backward
 from fercore.backends.interface import Augmentation, Backend, Buffer
 from fercore.config import Recipe
@@ -234,7 +234,7 @@ class _Loop:
             self.fingerprint, self.epoch, self.optimizer.steps, self.best, self.plateau.state()
         )
         metadata = {**checkpoint.describe(self.model), "training": msgspec.to_builtins(state)}
-        checkpoint.write(self.last_path, tensors, metadata)
+        tensor_file.write(self.last_path, tensors, metadata)
         summary = {
             "status": "finished" if self.finished else "running",
             "epoch": self.epoch,
@@ -245,7 +245,7 @@ class _Loop:
 
     def restore(self) -> None:
         """Continue from the state file; FercoreError if it belongs to another training."""
-        saved = checkpoint.read(self.last_path)
+        saved = tensor_file.read(self.last_path)
         try:
             state = msgspec.convert(saved.metadata.get("training"), _State)
         except msgspec.ValidationError as error:
@@ -285,7 +285,7 @@ class _Loop:
 
     def _check_best(self) -> None:
         """``best.safetensors`` is of the best epoch, or of the one that was lost after it."""
-        if checkpoint.read(self.best_path).metadata.get("epoch") not in (
+        if tensor_file.read(self.best_path).metadata.get("epoch") not in (
             self.best.epoch,
             self.epoch + 1,
         ):

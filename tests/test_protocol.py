@@ -123,7 +123,7 @@ def test_the_run_directory_holds_what_was_promised(done):
         names = {file.name for file in (path / "runs" / run).iterdir()}
         assert names == {
             *("run.json", "metrics.jsonl", "state.json", "results.json"),
-            *("best.safetensors", "last.safetensors"),
+            *("best.safetensors", "last.safetensors", "answers.safetensors"),
         }
         assert json.loads((path / "runs" / run / "state.json").read_text())["status"] == "finished"
     assert {file.name for file in path.iterdir()} == {
@@ -267,6 +267,30 @@ def test_records_of_another_version_are_made_anew(folders, tmp_path):
     listener = Recorder()
     assert carry_out(study, tmp_path / "run", listener, resume=True) == records
     assert listener.trained == []
+
+
+def test_a_network_that_was_tested_without_keeping_its_answers_is_tested_again(folders, tmp_path):
+    study = small_study(folders, strategies=["BL"])
+    records = carry_out(study, tmp_path / "run")
+    before = files_of(tmp_path / "run")
+    results_file = tmp_path / "run" / "runs" / "BL" / "results.json"
+    answers_file = results_file.with_name("answers.safetensors")
+    content = json.loads(results_file.read_text())
+    del content["answers"]  # as an older version wrote it
+
+    def lose():
+        results_file.write_text(json.dumps(content))
+        answers_file.unlink()
+
+    def damage():
+        answers_file.write_bytes(answers_file.read_bytes()[:-1])
+
+    for spoil in (lose, answers_file.unlink, damage):
+        spoil()
+        listener = Recorder()
+        assert carry_out(study, tmp_path / "run", listener, resume=True) == records
+        assert listener.trained == []
+        assert files_of(tmp_path / "run") == before
 
 
 def test_a_folder_in_use_is_refused_with_the_mend(done, folders, tmp_path):

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from fercore import backends, checkpoint, freeze, models
+from fercore import backends, checkpoint, freeze, models, tensor_file
 from fercore.config import Recipe
 from fercore.errors import FercoreError
 from fercore.evaluation import predict_logits
@@ -119,7 +119,7 @@ def test_training_from_features_equals_training_from_images(backend, tmp_path, s
     run(backend, tmp_path / "kept", recipe, strategy)
     run(backend, tmp_path / "not kept", recipe, strategy, store=FeatureStore(memory=0))
     kept, computed = (
-        checkpoint.read(tmp_path / folder / "last.safetensors").part("model.")
+        tensor_file.read(tmp_path / folder / "last.safetensors").part("model.")
         for folder in ("kept", "not kept")
     )
     for name, array in kept.items():
@@ -263,9 +263,9 @@ def test_a_damaged_state_file_is_named(backend, tmp_path):
 def test_a_state_of_another_version_is_named(backend, tmp_path):
     run(backend, tmp_path, msgspec.structs.replace(RECIPE, epochs=1))
     path = tmp_path / "last.safetensors"
-    saved = checkpoint.read(path)
+    saved = tensor_file.read(path)
     del saved.metadata["training"]["steps"]
-    checkpoint.write(path, saved.tensors, saved.metadata)
+    tensor_file.write(path, saved.tensors, saved.metadata)
     with pytest.raises(FercoreError, match=r"holds no training state of this version .*steps"):
         run(backend, tmp_path, resume=True)
 
@@ -274,8 +274,8 @@ def test_a_best_network_of_another_epoch_is_refused(backend, tmp_path):
     recipe = msgspec.structs.replace(RECIPE, epochs=1)
     run(backend, tmp_path, recipe)
     path = tmp_path / "best.safetensors"
-    saved = checkpoint.read(path)
-    checkpoint.write(path, saved.tensors, {**saved.metadata, "epoch": 7})
+    saved = tensor_file.read(path)
+    tensor_file.write(path, saved.tensors, {**saved.metadata, "epoch": 7})
     with pytest.raises(FercoreError, match=r"best\.safetensors: is not of epoch 1"):
         run(backend, tmp_path, recipe, resume=True)
 

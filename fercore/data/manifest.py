@@ -55,7 +55,7 @@ def read(path: Path, dataset: Dataset) -> Parts:
     row_of = {file: row for row, file in enumerate(dataset.files)}
     split_of: dict[int, str] = {}
     line_of: dict[int, int] = {}
-    for line, entry in _entries(path):
+    for line, entry in entries(path):
         where, file = f"{path}: line {line}", entry["file"]
         if file not in row_of:
             raise FercoreError(
@@ -85,8 +85,11 @@ def read(path: Path, dataset: Dataset) -> Parts:
     return replace(parts, notes=(*parts.notes, *audit(dataset, parts)))
 
 
-def _entries(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and cells, by column, of the rows that are not blank."""
+def entries(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line numbers and cells, by column, of the rows that are not blank.
+
+    Raises FercoreError when the file cannot be read, lacks a column or has a row of another length.
+    """
     try:
         # utf-8-sig: spreadsheets put a byte order mark before the header.
         text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
