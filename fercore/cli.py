@@ -274,7 +274,9 @@ def _report(parser: Parser) -> None:
         "--watch", action="store_true", help="make the page again whenever the study changes"
     )
     parser.add_argument(
-        "--faces", action="store_true", help="show test images; most licences let nobody pass on these"
+        "--faces",
+        action="store_true",
+        help="show test images; most licences let nobody pass on these",
     )
 
 

@@ -153,11 +153,11 @@ def test_no_room_imports_itself_by_a_detour():
     assert not [name for name, reached in closure(ROOMS).items() if name in reached]
 
 
-WITHOUT_ENGINE = ("answers", "data", "metrics", "report")
+WITHOUT_ENGINE = ("answers", "data", "metrics", "page", "report")
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room(m) in WITHOUT_ENGINE])
-def test_data_metrics_and_report_never_import_the_engine(module):
+def test_data_metrics_and_reports_never_import_the_engine(module):
     assert not {name for name in REACHED[module] if room(name) in ENGINE}
 
 
@@ -166,7 +166,7 @@ def test_nothing_imports_tests_or_benchmarks(module):
     assert not {name.partition(".")[0] for name in GRAPH[module]} & {"tests", "bench"}
 
 
-DEPENDENCIES = {"numpy", "PIL", "safetensors", "msgspec", "rich", "tomli_w"}
+DEPENDENCIES = {"numpy", "PIL", "safetensors", "msgspec", "rich", "tomli_w", "jinja2"}
 OURS = {"fercore", "cuda_kernels", "_fercore_cpu"}
 
 

@@ -15,24 +15,38 @@ from fercore.page.study import read
 from fercore.run_directory import RunDirectory
 
 
-def write(directory: RunDirectory, planned: Sequence[str] = (), refresh: int = 0) -> Path:
+def write(
+    directory: RunDirectory,
+    planned: Sequence[str] = (),
+    refresh: int = 0,
+    faces: bool = False,
+) -> Path:
     """Write ``report.html`` into a run directory, finished or not.
 
     Args:
         directory: of the study.
         planned: ids of its runs, in order, where they are known.
         refresh: seconds after which a browser loads the page again; 0: never.
+        faces: show the test images that the page names.
 
     Raises:
-        FercoreError: the folder is of no study, a file in it is damaged, or it cannot be written.
+        FercoreError: the folder is of no study, a file in it is damaged, the page cannot be
+            written, or the faces are not where the study found them.
     """
     path = directory.path / "report.html"
-    write_atomically(path, render(directory, planned, refresh))
+    page = render(directory, planned, refresh, faces)
+    # Names of files need not be valid Unicode, which a page must be.
+    write_atomically(path, page.encode(errors="replace"))
     return path
 
 
-def render(directory: RunDirectory, planned: Sequence[str] = (), refresh: int = 0) -> str:
+def render(
+    directory: RunDirectory,
+    planned: Sequence[str] = (),
+    refresh: int = 0,
+    faces: bool = False,
+) -> str:
     """The page as HTML; arguments and errors as for ``write``."""
     from fercore.page.layout import lay_out
 
-    return lay_out(read(directory, planned), refresh)
+    return lay_out(read(directory, planned), refresh, faces)

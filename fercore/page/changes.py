@@ -23,64 +23,84 @@ class Bar:
     interval: Interval
 
 
-def forgetting(target: Target) -> list[Bar]:
+def charts(
+    targets: Sequence[Target], strategies: Sequence[str]
+) -> list[tuple[str, tuple[Chart, Chart]]]:
+    """For each target with a baseline: forgetting and gain, all on one scale."""
+    bars = {target.name: (_forgetting(target), _gain(target)) for target in targets}
+    bounds = [b for pair in bars.values() for of in pair for bar in of for b in bar.interval]
+    if not bounds:
+        return []
+    scale = Scale(*svg.enclosing([*bounds, 0.0], -100, 100), LEFT, RIGHT)
+    return [
+        (
+            target.name,
+            (
+                _chart(lost, f"{target.source} accuracy lost", f"lost-{i}", strategies, scale),
+                _chart(won, f"{target.name} accuracy won", f"won-{i}", strategies, scale),
+            ),
+        )
+        for i, target in enumerate(targets)
+        for lost, won in [bars[target.name]]
+        if lost
+    ]
+
+
+def _forgetting(target: Target) -> list[Bar]:
     """Source accuracy that each adapted network lost against BL."""
-    base = target.baseline
-    if base is None:
-        return []
     return [
-        Bar(cell, 100 * (base.source.value - cell.source.value), _percent(base.source.minus(cell.source)))
-        for cell in target.cells.values()
-        if cell is not base
+        _bar(cell, base.source.value - cell.source.value, base.source.minus(cell.source))
+        for base, cell in _adapted(target)
     ]
 
 
-def gain(target: Target) -> list[Bar]:
+def _gain(target: Target) -> list[Bar]:
     """Target accuracy that each adapted network won over BL."""
-    base = target.baseline
-    if base is None:
-        return []
     return [
-        Bar(cell, 100 * (cell.target.value - base.target.value), _percent(cell.target.minus(base.target)))
-        for cell in target.cells.values()
-        if cell is not base
+        _bar(cell, cell.target.value - base.target.value, cell.target.minus(base.target))
+        for base, cell in _adapted(target)
     ]
 
 
-def chart(bars: Sequence[Bar], title: str, id: str, strategies: Sequence[str], span: Sequence[Bar]) -> Chart:
-    """Bars from zero; those of ``span`` decide how far the axis goes, so that charts compare."""
-    bounds = [bound for bar in span for bound in bar.interval]
-    x = Scale(*svg.enclosing([*bounds, 0.0], -100, 100), LEFT, RIGHT)
+def _adapted(target: Target) -> list[tuple[Cell, Cell]]:
+    """BL with every other column; nothing without BL."""
+    base = target.baseline
+    return [] if base is None else [(base, c) for c in target.cells.values() if c is not base]
+
+
+def _bar(cell: Cell, change: float, interval: Interval) -> Bar:
+    return Bar(cell, 100 * change, Interval(100 * interval.low, 100 * interval.high))
+
+
+def _chart(bars: Sequence[Bar], title: str, id: str, strategies: Sequence[str], x: Scale) -> Chart:
+    """Bars from zero, one a row."""
     bottom = TOP + ROW * len(bars)
     marks = []
-    for tick in x.ticks(5):
+    for tick in x.ticks(8):
         marks.append(svg.line((x(tick), TOP - 4), (x(tick), bottom), "grid"))
-        marks.append(svg.text(x(tick), TOP - 8, f"{tick:+g}" if tick else "0", "tick", "middle"))
+        marks.append(svg.text(x(tick), TOP - 8, svg.signed(tick), "tick", "middle"))
     for number, bar in enumerate(bars):
         marks += _row(bar, x, TOP + ROW * number, strategies)
     marks.append(svg.line((x(0), TOP - 4), (x(0), bottom), "zero"))
-    described = "; ".join(
-        f"{bar.cell.name} {bar.points:+.1f} ({bar.interval.low:+.1f} to {bar.interval.high:+.1f})"
-        for bar in bars
-    )
-    return Chart(id, title, f"{title}, in points: {described}.", WIDTH, bottom + 4, marks)
+    described = "; ".join(map(_said, bars))
+    return Chart(id, title, f"In points: {described}.", WIDTH, bottom + 4, marks)
 
 
 def _row(bar: Bar, x: Scale, top: float, strategies: Sequence[str]) -> list[Mark]:
     css = svg.series(bar.cell.column, strategies)
     start, end = sorted((x(0), x(bar.points)))
     middle = top + ROW / 2
-    hint = f"{bar.cell.name}: {bar.points:+.1f} points, 95 % interval {bar.interval.low:+.1f} to {bar.interval.high:+.1f}"
     low, high = x(bar.interval.low), x(bar.interval.high)
     return [
         svg.text(LEFT - 8, middle + 4, bar.cell.name, "name", "end"),
-        svg.rect(start, top + 4, max(end - start, 0.5), ROW - 8, f"bar {css}", hint),
+        svg.rect(start, top + 4, max(end - start, 0.5), ROW - 8, f"bar {css}", _said(bar)),
         svg.line((low, middle), (high, middle), "whisker"),
         svg.line((low, middle - 3), (low, middle + 3), "whisker"),
         svg.line((high, middle - 3), (high, middle + 3), "whisker"),
-        svg.text(NUMBER, middle + 4, f"{bar.points:+.1f}", "number", "end"),
+        svg.text(NUMBER, middle + 4, svg.signed(bar.points, 1), "number", "end"),
     ]
 
 
-def _percent(interval: Interval) -> Interval:
-    return Interval(100 * interval.low, 100 * interval.high)
+def _said(bar: Bar) -> str:
+    low, high = (svg.signed(bound, 1) for bound in bar.interval)
+    return f"{bar.cell.name} {svg.signed(bar.points, 1)} ({low} to {high})"

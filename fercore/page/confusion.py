@@ -131,6 +131,4 @@ def _recalls(counts: np.ndarray, base: np.ndarray | None) -> list[Recall]:
 
 def _recall_of(counts: np.ndarray) -> list[float | None]:
     images = counts.sum(axis=1)
-    return [
-        float(hits / n) if n else None for hits, n in zip(np.diag(counts), images, strict=True)
-    ]
+    return [float(hits / n) if n else None for hits, n in zip(np.diag(counts), images, strict=True)]

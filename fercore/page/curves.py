@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from fercore.findings import Column, column_name
 from fercore.page import svg
-from fercore.page.study import Epoch, RunFiles, StudyFiles
+from fercore.page.study import RunFiles, StudyFiles
 from fercore.page.svg import Chart, Mark, Point, Scale
 
 WIDTH, HEIGHT = 250, 168
@@ -17,7 +17,10 @@ def groups(study: StudyFiles) -> Iterator[tuple[str | None, list[Chart]]]:
     """Charts of the runs on the source alone (None), then of each target: one a column."""
     for target in (None, *list(study.datasets)[1:]):
         runs = [run for run in study.runs if run.facts.target == target and run.epochs]
-        columns = dict.fromkeys(run.column for run in runs)
+        strategies = list(dict.fromkeys(run.facts.strategy.name for run in runs))
+        columns = sorted(
+            {run.column for run in runs}, key=lambda c: (strategies.index(c[0]), c[1] or 0)
+        )
         charts = [
             _chart([run for run in runs if run.column == column], column, study)
             for column in columns
@@ -46,10 +49,10 @@ def _chart(runs: Sequence[RunFiles], column: Column, study: StudyFiles) -> Chart
 
 def _frame(x: Scale, y: Scale) -> list[Mark]:
     marks = []
-    for tick in (0, 25, 50, 75, 100):
+    for tick in (0.0, 25.0, 50.0, 75.0, 100.0):
         marks.append(svg.line((LEFT, y(tick)), (RIGHT, y(tick)), "grid"))
         if tick % 50 == 0:
-            marks.append(svg.text(LEFT - 4, y(tick) + 3.5, f"{tick}", "tick", "end"))
+            marks.append(svg.text(LEFT - 4, y(tick) + 3.5, f"{tick:g}", "tick", "end"))
     for tick in x.ticks(5):
         if tick == int(tick):
             marks.append(svg.text(x(tick), BOTTOM + 13, f"{tick:g}", "tick", "middle"))
@@ -73,7 +76,8 @@ def before(run: RunFiles, study: StudyFiles) -> float | None:
 def _lines(run: RunFiles, x: Scale, y: Scale) -> list[Mark]:
     def along(values: Sequence[float], css: str) -> Mark:
         points: list[Point] = [
-            (x(epoch.epoch), y(100 * value)) for epoch, value in zip(run.epochs, values, strict=True)
+            (x(epoch.epoch), y(100 * value))
+            for epoch, value in zip(run.epochs, values, strict=True)
         ]
         return svg.path(points, css)
 
@@ -92,21 +96,24 @@ def _lines(run: RunFiles, x: Scale, y: Scale) -> list[Mark]:
 
 
 def _described(run: RunFiles, study: StudyFiles) -> str:
-    """The curve in a sentence or two."""
-    last, chosen, start = run.epochs[-1], run.chosen, before(run, study)
-    texts = [f"Epoch {last.epoch} of {run.planned_epochs}." if not run.records else ""]
+    """The curve in a few sentences."""
+    last, chosen = run.epochs[-1], run.chosen
+    texts = []
+    if study.settings.get("seeds", 1) > 1:
+        texts.append(f"Seed {run.facts.seed}.")
+    if not run.records:
+        texts.append(f"In training: epoch {last.epoch} of {run.planned_epochs}.")
     if chosen is None:
-        return texts[0]
+        return " ".join(texts)
+    texts.append(f"Epoch {chosen.epoch} of {len(run.epochs)} is kept.")
     for role in ("source", "target"):
         if role in chosen.validation:
-            known = chosen.validation[role]
             came = ""
-            if role == "source" and start is not None:
-                came = f"{100 * start:.1f} → "
+            if role == "source" and (level := before(run, study)) is not None:
+                came = f"{100 * level:.1f} before, "
             texts.append(
-                f"{role} {came}{100 * known.accuracy:.1f} % (n={known.n:,})"
-                f", {100 * last.validation[role].accuracy:.1f} % at the end;"
+                f"{role.capitalize()}: {came}{100 * chosen.validation[role].accuracy:.1f} there, "
+                f"{100 * last.validation[role].accuracy:.1f} at the end "
+                f"(n={chosen.validation[role].n:,})."
             )
-    seed = f"Seed {run.facts.seed}: " if study.settings.get("seeds", 1) > 1 else ""
-    texts.append(f"chosen: epoch {chosen.epoch} of {len(run.epochs)}.")
-    return seed + " ".join(filter(None, texts))
+    return " ".join(texts)

@@ -9,7 +9,18 @@ from typing import Any
 import jinja2
 
 from fercore import report
-from fercore.page import changes, confusion, curves, making, memory
+from fercore.answers import StudyAnswers
+from fercore.data.dataset import CLASSES
+from fercore.page import (
+    changes,
+    confusion,
+    curves,
+    datasets,
+    faces,
+    images,
+    making,
+    memory,
+)
 from fercore.page.study import StudyFiles
 
 
@@ -25,8 +36,8 @@ class Section:
         return f"sections/{self.id}.html"
 
 
-def lay_out(study: StudyFiles, refresh: int) -> str:
-    """The page of a study as HTML."""
+def lay_out(study: StudyFiles, refresh: int, with_faces: bool) -> str:
+    """The page of a study as HTML; see ``page.write``."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fercore.page"),
         autoescape=True,
@@ -43,12 +54,14 @@ def lay_out(study: StudyFiles, refresh: int) -> str:
         summary="",
         unfinished=making.progress(study),
         synthetic=[name for name, facts in study.datasets.items() if facts.synthetic],
-        sections=[Section(id, title) for id, title in SECTIONS.items() if _shown(id, study, results)],
+        sections=[
+            Section(id, title) for id, title in SECTIONS.items() if _shown(id, study, results)
+        ],
         making=making,
         seeds=len({run.facts.seed for run in study.runs}),
         seed_names=", ".join(map(str, sorted({run.facts.seed for run in study.runs}))),
-        changes_note=CHANGES,
         **results,
+        **_images(study, with_faces),
     )
 
 
@@ -61,12 +74,11 @@ SECTIONS = {
     "curves": "Forgetting, epoch by epoch",
     "recall": "Which expressions are forgotten",
     "matrices": "What is taken for what",
-    "data": "The images",
+    "images": "Images to look at",
+    "data": "The datasets",
     "making": "How it was made",
 }
 """Titles by id, in the order of the page."""
-
-CHANGES = "Points of accuracy against BL."
 
 
 def _title(study: StudyFiles) -> str:
@@ -94,6 +106,7 @@ def _shown(id: str, study: StudyFiles, results: dict[str, Any]) -> bool:
         "curves": bool(results["curves"]),
         "recall": targets,
         "matrices": targets,
+        "images": tested,
         "data": bool(study.datasets),
         "making": True,
     }[id]
@@ -103,23 +116,11 @@ def _results(study: StudyFiles) -> dict[str, Any]:
     """What the tested runs show; all of it empty while there is none."""
     strategies = list(dict.fromkeys(run.facts.strategy.name for run in study.runs))
     by_target = [(t, [r for r in study.records if r.target == t.name]) for t in study.targets]
-    forgetting = {t.name: changes.forgetting(t) for t in study.targets}
-    gain = {t.name: changes.gain(t) for t in study.targets}
-    every = [bar for bars in (*forgetting.values(), *gain.values()) for bar in bars]
-    bars = []
-    for number, target in enumerate(study.targets):
-        for kind, of, title in (
-            ("forgetting", forgetting, f"Forgetting: {target.source} accuracy lost"),
-            ("gain", gain, f"Gain: {target.name} accuracy won"),
-        ):
-            if of[target.name]:
-                id = f"{kind}-{number}"
-                bars.append(changes.chart(of[target.name], title, id, strategies, every))
     return {
         "table": report.make_table(study.records) if study.records else None,
         "memory": [memory.chart(t, rs, strategies, i) for i, (t, rs) in enumerate(by_target)],
         "legend": memory.legend(strategies),
-        "bars": bars,
+        "bars": changes.charts(study.targets, strategies),
         "curves": list(curves.groups(study)),
         "recalls": [
             (t.name, [confusion.recalls(rs, role) for role in ("source", "target")])
@@ -129,12 +130,25 @@ def _results(study: StudyFiles) -> dict[str, Any]:
     }
 
 
+def _images(study: StudyFiles, with_faces: bool) -> dict[str, Any]:
+    """What is known of the images, by part and one by one."""
+    answers = StudyAnswers(study.directory)
+    shown = images.lists(study, answers)
+    return {
+        "datasets": datasets.views(study, answers),
+        "classes": CLASSES,
+        "images": shown,
+        "faces": faces.collect(study, shown) if with_faces else {},
+    }
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
 def _points(change: float) -> str:
-    return f"{100 * change:+.0f}".replace("-", "\N{MINUS SIGN}")
+    points = round(100 * change)
+    return f"{points:+d}".replace("-", "\N{MINUS SIGN}") if points else "±0"
 
 
 def _cell(text: str) -> str:

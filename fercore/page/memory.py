@@ -1,4 +1,4 @@
-"""Memory against gain: where every network stands on both sets, and which ones nothing surpasses."""
+"""Memory against gain: where networks stand on both sets, and which ones none surpasses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fercore.page import svg
 from fercore.page.svg import Chart, Mark, Point, Scale
 from fercore.results import Record
 
-WIDTH, HEIGHT = 380, 340
-LEFT, RIGHT, TOP, BOTTOM = 40, 372, 12, 300
+WIDTH, HEIGHT = 420, 370
+LEFT, RIGHT, TOP, BOTTOM = 40, 406, 12, 330
 
 
 def pareto_front(cells: Sequence[Cell]) -> list[Cell]:
@@ -79,7 +79,9 @@ def _frame(x: Scale, y: Scale, target: Target) -> list[Mark]:
     marks.append(
         svg.text(middle, BOTTOM + 32, f"{_short(target.name)} accuracy, %", "axis", "middle")
     )
-    side = svg.text(12, (TOP + BOTTOM) / 2, f"{_short(target.source)} accuracy, %", "axis", "middle")
+    side = svg.text(
+        12, (TOP + BOTTOM) / 2, f"{_short(target.source)} accuracy, %", "axis", "middle"
+    )
     turned = {**side.attributes, "transform": f"rotate(-90 12 {(TOP + BOTTOM) / 2:g})"}
     marks.append(Mark(side.tag, turned, side.text))
     return marks

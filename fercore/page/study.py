@@ -43,6 +43,10 @@ class _Strategy(msgspec.Struct, frozen=True):
     trainable: tuple[str, ...] = ()
 
 
+class _Part(msgspec.Struct, frozen=True):
+    dataset: str
+
+
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What ``run.json`` says of a run, as far as the page shows it."""
 
@@ -52,7 +56,13 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     amount: int | None
     seed: int
     starts_from: str | None
+    trains_on: tuple[_Part, ...]
     choose_on: tuple[str, ...]
+
+    @property
+    def learned_from(self) -> set[str]:
+        """The datasets whose training images the run itself sees."""
+        return {part.dataset for part in self.trains_on}
 
 
 class _Claim(msgspec.Struct, frozen=True):

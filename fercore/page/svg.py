@@ -65,7 +65,7 @@ class Scale:
 
 
 def round_step(least: float) -> float:
-    """The smallest of 1, 2, 5, 10, 20, 50, ... that is not below ``least`` (or of 0.1, 0.2, ...)."""
+    """The smallest of ..., 0.1, 0.2, 0.5, 1, 2, 5, 10, ... that is not below ``least``."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
@@ -76,6 +76,12 @@ def enclosing(values: Sequence[float], low: float = -math.inf, high: float = mat
     step = round_step(max(most - least, 1.0) / 8)
     bounds = math.floor(least / step - 0.25) * step, math.ceil(most / step + 0.25) * step
     return max(bounds[0], low), min(bounds[1], high)
+
+
+def signed(number: float, digits: int = 0) -> str:
+    """A change, with a sign unless it is nought."""
+    text = f"{number:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 # -- marks ------------------------------------------------------------------------------------
@@ -120,20 +126,24 @@ def series(column: Column, strategies: Sequence[str]) -> str:
     return f"s{strategies.index(column[0]) % SERIES}"
 
 
+_CROSS = [(-1.4, -0.5), (-0.5, -0.5), (-0.5, -1.4), (0.5, -1.4), (0.5, -0.5), (1.4, -0.5)]
+_SHAPES: list[list[Point]] = [
+    [(-1, -1), (1, -1), (1, 1), (-1, 1)],
+    [(0, -1.3), (1.25, 0.95), (-1.25, 0.95)],
+    [(0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0)],
+    [(0, 1.3), (1.25, -0.95), (-1.25, -0.95)],
+    [*_CROSS, *((-x, -y) for x, y in _CROSS)],
+]
+
+
 def symbol(kind: int, centre: Point, css: str, hint: str = "", size: float = 4.5) -> Mark:
     """A point in one of six shapes, so that strategies differ without their colours too."""
     x, y = centre
-    if kind % 6 == 0:
+    kind %= len(_SHAPES) + 1
+    if kind == 0:
         return circle(centre, size, css, hint)
-    corners = {
-        1: [(-1, -1), (1, -1), (1, 1), (-1, 1)],
-        2: [(0, -1.3), (1.25, 0.95), (-1.25, 0.95)],
-        3: [(0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0)],
-        4: [(0, 1.3), (1.25, -0.95), (-1.25, -0.95)],
-        5: [(-1.4, -0.5), (-0.5, -0.5), (-0.5, -1.4), (0.5, -1.4), (0.5, -0.5), (1.4, -0.5)]
-        + [(1.4, 0.5), (0.5, 0.5), (0.5, 1.4), (-0.5, 1.4), (-0.5, 0.5), (-1.4, 0.5)],
-    }[kind % 6]
-    return path([(x + size * dx, y + size * dy) for dx, dy in corners], css, hint, closed=True)
+    corners = [(x + size * dx, y + size * dy) for dx, dy in _SHAPES[kind - 1]]
+    return path(corners, css, hint, closed=True)
 
 
 def _units(places: dict[str, float]) -> dict[str, str]:
