@@ -78,6 +78,15 @@ examples:
 no face is looked for: the whole image is used, or the part given by --crop. Faces should fill it as
 they do in FER2013 (eyes at 37 % of the height, 37 % of the width apart).
 """
+REPORT_EXAMPLES = """\
+examples:
+  fercore-train report fercore-run
+  fercore-train report fercore-run --watch
+  fercore-train report fercore-run --format latex > table.tex
+
+the page is report.html in the run directory: one file that loads nothing. It can be made while the
+study runs, and shows what is known by then.
+"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -149,7 +158,9 @@ def build_parser() -> Parser:
         )
     )
     _synth(command("synth", "draw synthetic faces in the formats of the real datasets"))
-    _report(command("report", "print the table of a run directory again"))
+    _report(
+        command("report", "make the page of a run directory, and print its table", REPORT_EXAMPLES)
+    )
     command("devices", "the backends, and whether they can run here")
     return parser
 

@@ -78,7 +78,7 @@ def _hardest(study: StudyFiles, runs: Sequence[RunFiles], known: Known) -> Itera
         )
         yield Listing(
             f"Hardest test images of {name}",
-            f"Most often mistaken by the {len(of)} networks that were trained on {name}.",
+            f"Those that most of the networks trained on {name} mistake.",
             ("mistaken by", "most often taken for"),
             tuple(lines),
         )
@@ -127,8 +127,8 @@ def _most_changed(
     )
     return Listing(
         f"Test images of {name} most {verb} in adapting to {target}",
-        "By the probability of the right class, in the mean of the "
-        f"{len(adapted)} networks that were adapted, before and after.",
+        "By the probability of the right class before and after, in the mean over the networks "
+        "that were adapted.",
         ("right class", "right before, wrong after" if sign < 0 else "wrong before, right after"),
         tuple(lines),
     )

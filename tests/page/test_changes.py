@@ -1,0 +1,49 @@
+"""Bars of forgetting and gain."""
+
+import pytest
+
+from fercore.findings import by_target
+from fercore.page import changes
+from tests.records import study
+
+STRATEGIES = ["BL", "FC", "FU", "TO"]
+
+
+def charts(records):
+    return changes.charts(by_target(records), STRATEGIES)
+
+
+def marks(chart, css):
+    return [mark for mark in chart.marks if css in mark.attributes["class"].split()]
+
+
+def test_forgetting_and_gain_with_their_intervals_in_words():
+    ((name, (lost, won)),) = charts(study())
+    assert name == "jaffe"
+    assert lost.title == "fer2013 accuracy lost"
+    # Newcombe for 600 and 500 of 1000; TO loses 40 points; BL itself has no bar.
+    assert lost.description.startswith("In points: FC 50 +10.0 (+5.6 to +14.3); FC 100 +15.0")
+    assert "FU 50 0.0 (" in lost.description
+    assert "FU 100 +30.0" in won.description
+    assert "BL" not in lost.description
+
+
+def test_bars_are_as_long_as_their_changes():
+    ((_, (lost, _)),) = charts(study())
+    bars, zero = marks(lost, "bar"), marks(lost, "zero")[0]
+    start = float(zero.attributes["x1"])
+    assert all(float(bar.attributes["x"]) == pytest.approx(start, abs=0.1) for bar in bars[:2])
+    widths = [float(bar.attributes["width"]) for bar in bars]
+    assert widths[5] / widths[0] == pytest.approx(4, rel=0.02)  # 40 points and 10
+    assert float(bars[3].attributes["x"]) < start  # FU 100 remembers more than BL
+    assert [mark.text for mark in marks(lost, "number")][:2] == ["+10.0", "+15.0"]
+
+
+def test_one_scale_for_all():
+    ((_, (lost, won)),) = charts(study())
+    assert [m.text for m in marks(lost, "tick")] == [m.text for m in marks(won, "tick")]
+
+
+def test_nothing_to_compare_without_a_baseline_or_without_others():
+    assert charts(study()[1:]) == []
+    assert charts(study()[:1]) == []
