@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 
 from fercore import metrics, tensor_file
 from fercore.data import manifest
-from fercore.data.dataset import CLASSES
+from fercore.data.dataset import CLASSES, SPLITS
 from fercore.errors import FercoreError
 from fercore.files import read_json
 from fercore.run_directory import DatasetFacts, RunDirectory
@@ -52,6 +53,16 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def select(self, rows: np.ndarray) -> Images:
+        """The given rows, in the given order."""
+        return Images(
+            self.labels[rows],
+            *(
+                tuple(values[row] for row in rows)
+                for values in (self.files, self.subjects, self.groups, self.sha256)
+            ),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Answers:
@@ -66,6 +77,23 @@ class Answers:
         return np.asarray(metrics.predict(self.logits) == self.images.labels)
 
 
+class _Part(msgspec.Struct, frozen=True):
+    dataset: str
+    part: str
+    percent: int
+
+
+class _Run(msgspec.Struct, frozen=True):
+    starts_from: str | None
+    trains_on: tuple[_Part, ...]
+
+
+class _RunFile(msgspec.Struct, frozen=True):
+    """What is read of ``run.json``: the whole of it is the engine's."""
+
+    run: _Run
+
+
 @dataclass(frozen=True)
 class StudyAnswers:
     """The answers of every network of a run directory; each manifest is read once."""
@@ -76,7 +104,7 @@ class StudyAnswers:
     def images(self, dataset: str, part: str, percent: int = 100) -> Images:
         """The images of ``train``, ``validation`` or ``test``, or of a share of ``train``.
 
-        Raises FercoreError when the manifest cannot be read.
+        Those that are in no part are ``""``. Raises FercoreError when the manifest cannot be read.
         """
         if (dataset, part, percent) not in self._images:
             folder = (
@@ -112,6 +140,31 @@ class StudyAnswers:
                 answers[dataset, part] = Answers(images, logits)
         return answers
 
+    def classes(self, dataset: str) -> frozenset[int]:
+        """The classes that a dataset has images of, in whatever part."""
+        parts = [self.images(dataset, part).labels for part in (*SPLITS, "")]
+        return frozenset(np.concatenate(parts).tolist())
+
+    def lineage(self, run: str) -> tuple[str, ...]:
+        """The runs whose training made a run's network, the first one first and itself last."""
+        parent = self._run(run).starts_from
+        return (*(self.lineage(parent) if parent else ()), run)
+
+    def trained_on(self, run: str) -> frozenset[str]:
+        """The digests of all images that a run's network has learned from, its parents' included.
+
+        Exact twins share a digest.
+        """
+        return frozenset(
+            digest
+            for ancestor in self.lineage(run)
+            for part in self._run(ancestor).trains_on
+            for digest in self.images(part.dataset, part.part, part.percent).sha256
+        )
+
+    def _run(self, run: str) -> _Run:
+        return read_json(self.directory.run(run) / "run.json", _RunFile).run
+
 
 def write(folder: Path, logits: Mapping[Key, np.ndarray], digests: Mapping[str, str]) -> str:
     """Write the answers of the run in ``folder``; the digest of what was written.
@@ -130,12 +183,13 @@ def write(folder: Path, logits: Mapping[Key, np.ndarray], digests: Mapping[str, 
 
 def _read_images(path: Path) -> dict[str, Images]:
     """The images of a manifest, by part."""
-    rows: dict[str, list[dict[str, str]]] = {"train": [], "validation": [], "test": []}
+    rows: dict[str, list[dict[str, str]]] = {part: [] for part in (*SPLITS, "")}
     for line, entry in manifest.entries(path):
         if entry["label"] not in CLASSES:
             raise FercoreError(f"{path}: line {line}: unknown label {entry['label']!r}")
-        if entry["split"] in rows:
-            rows[entry["split"]].append(entry)
+        if entry["split"] not in rows:
+            raise FercoreError(f"{path}: line {line}: unknown split {entry['split']!r}")
+        rows[entry["split"]].append(entry)
     return {part: _images(some) for part, some in rows.items()}
 
 

@@ -91,6 +91,22 @@ def test_the_share_that_was_trained_on_is_part_of_the_training_images(done):
     assert set(half.files) < set(whole.files)
 
 
+def test_what_a_network_learned_from_is_known_with_its_parents_part(done):
+    path, _, data = done
+    read = StudyAnswers(RunDirectory(path))
+    assert read.lineage("BL") == ("BL",)
+    assert read.lineage("tgt-FC-50") == ("BL", "tgt-FC-50")
+    source, half = data.select(Part("src", "train")), data.select(Part("tgt", "train", 50))
+    assert read.trained_on("BL") == set(source.sha256)
+    assert read.trained_on("tgt-FC-50") == {*source.sha256, *half.sha256}
+
+
+def test_classes_are_those_of_all_parts(done):
+    read = StudyAnswers(RunDirectory(done[0]))
+    assert read.classes("src") == set(range(7))
+    assert read.classes("tgt") == {0, 3}
+
+
 def test_no_pixel_is_in_the_files(done):
     """Logits are all that they hold: 7 numbers an image."""
     path, records, _ = done
