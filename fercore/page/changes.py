@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fercore.findings import Cell, Target
+from fercore.findings import Cell, Column, Target
+from fercore.measures import BASELINE
 from fercore.metrics import Interval
 from fercore.page import svg
 from fercore.page.svg import Chart, Mark, Scale
+from fercore.page.versus import Comparisons
 
 WIDTH, LEFT, RIGHT, NUMBER = 380, 78, 330, 376
 ROW, TOP = 19, 20
@@ -24,10 +26,13 @@ class Bar:
 
 
 def charts(
-    targets: Sequence[Target], strategies: Sequence[str]
+    targets: Sequence[Target], comparisons: Comparisons, strategies: Sequence[str]
 ) -> list[tuple[str, tuple[Chart, Chart]]]:
     """For each target with a baseline: forgetting and gain, all on one scale."""
-    bars = {target.name: (_forgetting(target), _gain(target)) for target in targets}
+    bars = {
+        target.name: (_forgetting(target, comparisons), _gain(target, comparisons))
+        for target in targets
+    }
     bounds = [b for pair in bars.values() for of in pair for bar in of for b in bar.interval]
     if not bounds:
         return []
@@ -46,20 +51,33 @@ def charts(
     ]
 
 
-def _forgetting(target: Target) -> list[Bar]:
+def _forgetting(target: Target, comparisons: Comparisons) -> list[Bar]:
     """Source accuracy that each adapted network lost against BL."""
-    return [
-        _bar(cell, base.source.value - cell.source.value, base.source.minus(cell.source))
-        for base, cell in _adapted(target)
-    ]
+    paired = _intervals(target, target.source, comparisons)
+    bars = []
+    for base, cell in _adapted(target):
+        low, high = paired.get(cell.column) or cell.source.minus(base.source)
+        bars.append(_bar(cell, base.source.value - cell.source.value, Interval(-high, -low)))
+    return bars
 
 
-def _gain(target: Target) -> list[Bar]:
+def _gain(target: Target, comparisons: Comparisons) -> list[Bar]:
     """Target accuracy that each adapted network won over BL."""
+    paired = _intervals(target, target.name, comparisons)
     return [
-        _bar(cell, cell.target.value - base.target.value, cell.target.minus(base.target))
+        _bar(
+            cell,
+            cell.target.value - base.target.value,
+            paired.get(cell.column) or cell.target.minus(base.target),
+        )
         for base, cell in _adapted(target)
     ]
+
+
+def _intervals(target: Target, dataset: str, comparisons: Comparisons) -> dict[Column, Interval]:
+    """Of the paired differences from BL, where answers are known image by image."""
+    against = comparisons.against(target.name, dataset, BASELINE)
+    return {versus.column: versus.interval for versus in against}
 
 
 def _adapted(target: Target) -> list[tuple[Cell, Cell]]:

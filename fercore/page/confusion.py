@@ -13,6 +13,7 @@ from fercore.findings import Column, column_name, columns
 from fercore.results import Record
 
 Role = Literal["source", "target"]
+ROLES: tuple[Role, ...] = ("source", "target")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""From what a study left to HTML: gathers what each part of the page shows, and fills it in."""
+"""From what a study left to HTML: gathers what each section shows, and fills in its template."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jinja2
@@ -11,6 +12,7 @@ import jinja2
 from fercore import report
 from fercore.answers import StudyAnswers
 from fercore.data.dataset import CLASSES
+from fercore.findings import Target
 from fercore.page import (
     changes,
     confusion,
@@ -20,8 +22,17 @@ from fercore.page import (
     images,
     making,
     memory,
+    questions,
+    versus,
 )
+from fercore.page.questions import listed
 from fercore.page.study import StudyFiles
+from fercore.page.versus import Comparisons
+from fercore.report import Table
+from fercore.results import Record
+
+Content = dict[str, Any]
+"""What a section's template is given, as ``part``."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +41,44 @@ class Section:
 
     id: str
     title: str
+    content: Content
 
     @property
     def template(self) -> str:
         return f"sections/{self.id}.html"
 
 
+@dataclass(frozen=True)
+class Material:
+    """What the sections are made from."""
+
+    study: StudyFiles
+    answers: StudyAnswers
+    comparisons: Comparisons
+    with_faces: bool
+
+    @property
+    def targets(self) -> list[Target]:
+        return self.study.targets
+
+    @property
+    def strategies(self) -> list[str]:
+        """In the order of the table; their places decide colours and symbols."""
+        return list(dict.fromkeys(run.facts.strategy.name for run in self.study.runs))
+
+    @cached_property
+    def table(self) -> Table:
+        return report.make_table(self.study.records)
+
+    def records_of(self, target: Target) -> list[Record]:
+        return [record for record in self.study.records if record.target == target.name]
+
+
 def lay_out(study: StudyFiles, refresh: int, with_faces: bool) -> str:
     """The page of a study as HTML; see ``page.write``."""
+    answers = StudyAnswers(study.directory)
+    material = Material(study, answers, versus.compare(study, answers), with_faces)
+    contents = ((id, title, gather(material)) for id, (title, gather) in SECTIONS.items())
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fercore.page"),
         autoescape=True,
@@ -45,40 +86,15 @@ def lay_out(study: StudyFiles, refresh: int, with_faces: bool) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, points=_points, cell=_cell)
-    results = _results(study)
+    environment.filters.update(percent=_percent, points=_points, cell=_cell, number=_number)
     return environment.get_template("page.html").render(
         study=study,
         refresh=refresh,
         title=_title(study),
-        summary="",
         unfinished=making.progress(study),
         synthetic=[name for name, facts in study.datasets.items() if facts.synthetic],
-        sections=[
-            Section(id, title) for id, title in SECTIONS.items() if _shown(id, study, results)
-        ],
-        making=making,
-        seeds=len({run.facts.seed for run in study.runs}),
-        seed_names=", ".join(map(str, sorted({run.facts.seed for run in study.runs}))),
-        **results,
-        **_images(study, with_faces),
+        sections=[Section(id, title, part) for id, title, part in contents if part is not None],
     )
-
-
-SECTIONS = {
-    "questions": "What the study says",
-    "baseline": "What the baseline knows",
-    "table": "Accuracy on both test sets",
-    "memory": "Memory against gain",
-    "changes": "What each strategy costs and brings",
-    "curves": "Forgetting, epoch by epoch",
-    "recall": "Which expressions are forgotten",
-    "matrices": "What is taken for what",
-    "images": "Images to look at",
-    "data": "The datasets",
-    "making": "How it was made",
-}
-"""Titles by id, in the order of the page."""
 
 
 def _title(study: StudyFiles) -> str:
@@ -86,60 +102,113 @@ def _title(study: StudyFiles) -> str:
     model = study.settings.get("model", "a network")
     if not targets:
         return f"What {model} knows of {source}" if source else f"A study of {model}"
-    return f"What {model} forgets of {source} when it is adapted to {_and(targets)}"
+    return f"What {model} forgets of {source} when it is adapted to {listed(targets)}"
 
 
-def _and(names: Sequence[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+# -- sections: None where there is nothing to show --------------------------------------------
 
 
-def _shown(id: str, study: StudyFiles, results: dict[str, Any]) -> bool:
-    """Whether a section has anything to show."""
-    tested, targets = bool(study.records), bool(study.targets)
+def _questions(material: Material) -> Content | None:
+    if not material.targets:
+        return None
     return {
-        "questions": targets,
-        "baseline": tested and not targets,
-        "table": targets,
-        "memory": targets,
-        "changes": bool(results["bars"]),
-        "curves": bool(results["curves"]),
-        "recall": targets,
-        "matrices": targets,
-        "images": tested,
-        "data": bool(study.datasets),
-        "making": True,
-    }[id]
-
-
-def _results(study: StudyFiles) -> dict[str, Any]:
-    """What the tested runs show; all of it empty while there is none."""
-    strategies = list(dict.fromkeys(run.facts.strategy.name for run in study.runs))
-    by_target = [(t, [r for r in study.records if r.target == t.name]) for t in study.targets]
-    return {
-        "table": report.make_table(study.records) if study.records else None,
-        "memory": [memory.chart(t, rs, strategies, i) for i, (t, rs) in enumerate(by_target)],
-        "legend": memory.legend(strategies),
-        "bars": changes.charts(study.targets, strategies),
-        "curves": list(curves.groups(study)),
-        "recalls": [
-            (t.name, [confusion.recalls(rs, role) for role in ("source", "target")])
-            for t, rs in by_target
-        ],
-        "matrices": [(t.name, confusion.matrices(rs)) for t, rs in by_target],
+        "questions": questions.ask(material.targets, material.comparisons),
+        "pairs": [(*of, versus.rows(some)) for of, some in material.comparisons.pairs.items()],
+        "missing": material.comparisons.missing,
+        "answers": material.table.answers,
     }
 
 
-def _images(study: StudyFiles, with_faces: bool) -> dict[str, Any]:
-    """What is known of the images, by part and one by one."""
-    answers = StudyAnswers(study.directory)
-    shown = images.lists(study, answers)
+def _baseline(material: Material) -> Content | None:
+    records = material.study.records
+    return {"records": records} if records and not material.targets else None
+
+
+def _table(material: Material) -> Content | None:
+    return {"table": material.table, "targets": material.targets} if material.targets else None
+
+
+def _memory(material: Material) -> Content | None:
+    if not material.targets:
+        return None
+    strategies = material.strategies
+    charts = [
+        memory.chart(target, material.records_of(target), strategies, number)
+        for number, target in enumerate(material.targets)
+    ]
+    return {"charts": charts, "legend": memory.legend(strategies)}
+
+
+def _changes(material: Material) -> Content | None:
+    charts = changes.charts(material.targets, material.comparisons, material.strategies)
+    return {"charts": charts, "paired": bool(material.comparisons.pairs)} if charts else None
+
+
+def _curves(material: Material) -> Content | None:
+    groups = list(curves.groups(material.study))
+    return {"groups": groups} if groups else None
+
+
+def _recall(material: Material) -> Content | None:
+    tables = [
+        (target.name, confusion.recalls(material.records_of(target), role))
+        for target in material.targets
+        for role in confusion.ROLES
+    ]
+    return {"tables": tables} if tables else None
+
+
+def _matrices(material: Material) -> Content | None:
+    if not material.targets:
+        return None
     return {
-        "datasets": datasets.views(study, answers),
-        "classes": CLASSES,
+        "targets": [(t.name, confusion.matrices(material.records_of(t))) for t in material.targets],
+        "seeds": len(material.study.seeds),
+    }
+
+
+def _images(material: Material) -> Content | None:
+    if not material.study.records:
+        return None
+    shown = images.lists(material.study, material.answers)
+    return {
         "images": shown,
-        "faces": faces.collect(study, shown) if with_faces else {},
+        "faces": faces.collect(material.study, shown) if material.with_faces else {},
     }
+
+
+def _data(material: Material) -> Content | None:
+    views = datasets.views(material.study, material.answers)
+    return {"datasets": views, "classes": CLASSES} if views else None
+
+
+def _making(material: Material) -> Content:
+    study = material.study
+    return {
+        "study": study,
+        "runs": making.runs(study),
+        "time": making.total_time(study),
+        "seeds": ", ".join(map(str, study.seeds)),
+    }
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Material], Content | None]]] = {
+    "questions": ("What the study says", _questions),
+    "baseline": ("What the baseline knows", _baseline),
+    "table": ("Accuracy on both test sets", _table),
+    "memory": ("Memory against gain", _memory),
+    "changes": ("What each strategy costs and brings", _changes),
+    "curves": ("Forgetting, epoch by epoch", _curves),
+    "recall": ("Which expressions are forgotten", _recall),
+    "matrices": ("What is taken for what", _matrices),
+    "images": ("Images to look at", _images),
+    "data": ("The datasets", _data),
+    "making": ("How it was made", _making),
+}
+"""Title, and what gathers the content, by id, in the order of the page."""
+
+
+# -- filters ----------------------------------------------------------------------------------
 
 
 def _percent(share: float) -> str:
@@ -149,6 +218,10 @@ def _percent(share: float) -> str:
 def _points(change: float) -> str:
     points = round(100 * change)
     return f"{points:+d}".replace("-", "\N{MINUS SIGN}") if points else "±0"
+
+
+def _number(count: int) -> str:
+    return f"{count:,}"
 
 
 def _cell(text: str) -> str:

@@ -146,6 +146,11 @@ class StudyFiles:
         return next(iter(self.datasets), None)
 
     @property
+    def seeds(self) -> list[int]:
+        """Of the runs that have begun."""
+        return sorted({run.facts.seed for run in self.runs})
+
+    @property
     def synthetic(self) -> bool:
         """Whether any image was drawn by a program."""
         return any(facts.synthetic for facts in self.datasets.values())

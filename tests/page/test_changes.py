@@ -2,15 +2,19 @@
 
 import pytest
 
+from fercore.answers import StudyAnswers
 from fercore.findings import by_target
-from fercore.page import changes
+from fercore.page import changes, svg
+from fercore.page.study import read
+from fercore.page.versus import Comparisons, compare
+from tests.page.folder import StudyFolder
 from tests.records import study
 
 STRATEGIES = ["BL", "FC", "FU", "TO"]
 
 
 def charts(records):
-    return changes.charts(by_target(records), STRATEGIES)
+    return changes.charts(by_target(records), Comparisons({}, ""), STRATEGIES)
 
 
 def marks(chart, css):
@@ -47,3 +51,19 @@ def test_one_scale_for_all():
 def test_nothing_to_compare_without_a_baseline_or_without_others():
     assert charts(study()[1:]) == []
     assert charts(study()[:1]) == []
+
+
+def test_paired_intervals_where_answers_are_known(tmp_path):
+    folder = StudyFolder(tmp_path / "run")
+    folder.write_study()
+    found = read(folder.directory)
+    comparisons = compare(found, StudyAnswers(folder.directory))
+    ((_, (lost, won)),) = changes.charts(found.targets, comparisons, STRATEGIES)
+    # FU 50 is right and wrong on just the images that BL is: nothing can vary.
+    assert "FU 50 0.0 (0.0 to 0.0)" in lost.description
+    beside = {v.name: v.interval for v in comparisons.against("tgt", "tgt", ("BL", None))}
+    low, high = (svg.signed(100 * bound, 1) for bound in beside["FU 100"])
+    assert f"FU 100 +42.9 ({low} to {high})" in won.description
+    turned = {v.name: v.interval for v in comparisons.against("tgt", "src", ("BL", None))}
+    low, high = (svg.signed(-100 * bound, 1) for bound in reversed(turned["FC 100"]))
+    assert f"FC 100 +38.1 ({low} to {high})" in lost.description

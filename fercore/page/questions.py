@@ -1,0 +1,210 @@
+"""The paper's three questions, answered in sentences that go no further than the evidence.
+
+What each strategy does to the memory of the source; which one is best on both sets; whether
+transfer helps at all. Verdicts are those of ``fercore.comparison``: paired tests, corrected by Holm
+for all pairs of a table. The best strategy is named by validation images alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fercore.comparison import Judgement, Verdict
+from fercore.findings import Cell, Target
+from fercore.measures import BASELINE
+from fercore.page import svg
+from fercore.page.versus import Comparisons, Versus
+
+ALONE = "TO"
+"""The strategy that never sees the source."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its answer over all targets in short, and for each target in sentences."""
+
+    title: str
+    short: str
+    answers: list[tuple[str, list[str]]]
+
+
+Phrases = Mapping[Verdict, tuple[str, str]]
+"""What is said of one network, and of several, with each verdict."""
+
+
+def ask(targets: Sequence[Target], comparisons: Comparisons) -> list[Question]:
+    """The three questions; none without comparisons."""
+    if not comparisons.pairs:
+        return []
+    return [of(targets, comparisons) for of in (_memory, _best, _transfer)]
+
+
+# -- 1: memory --------------------------------------------------------------------------------
+
+
+def _memory(targets: Sequence[Target], comparisons: Comparisons) -> Question:
+    source = targets[0].source
+    phrases: Phrases = {
+        "worse": (f"knows less of {source} than BL", f"know less of {source} than BL"),
+        "better": (f"knows more of {source} than BL", f"know more of {source} than BL"),
+        "not distinguishable": _alike("BL"),
+    }
+    against = {t.name: comparisons.against(t.name, source, BASELINE) for t in targets}
+    return Question(
+        "What does each strategy do to the memory of the source?",
+        _counted([v for some in against.values() for v in some], "adapted networks", phrases),
+        [(name, _verdicts(some, phrases, source)) for name, some in against.items()],
+    )
+
+
+# -- 2: both sets -----------------------------------------------------------------------------
+
+
+def _best(targets: Sequence[Target], comparisons: Comparisons) -> Question:
+    named: dict[str, list[str]] = {}
+    for target in targets:
+        named.setdefault(target.best().name, []).append(target.name)
+    best = "; ".join(f"{name} for {listed(of)}" for name, of in named.items())
+    return Question(
+        "Which strategy is best on both sets?",
+        f"By the mean of both validation accuracies: {best}.",
+        [(target.name, _about_best(target, comparisons)) for target in targets],
+    )
+
+
+def _about_best(target: Target, comparisons: Comparisons) -> list[str]:
+    best, *others = sorted(target.cells.values(), key=lambda c: c.validation, reverse=True)
+    images = " and ".join(f"{n:,}" for n in best.validation_images)
+    chosen = (
+        f"{best.name} has the best mean validation accuracy: {_percent(best.validation)} of "
+        f"{images} images"
+    )
+    if others:
+        chosen += f". Next comes {others[0].name} with {_percent(others[0].validation)}"
+    texts = [f"{chosen}.", f"On test images it reaches {_both(best, target)}."]
+    for dataset in (target.source, target.name):
+        phrases: Phrases = {
+            "worse": _than("worse", best.name, dataset),
+            "better": _than("better", best.name, dataset),
+            "not distinguishable": _alike(f"{best.name} on {dataset}"),
+        }
+        against = comparisons.against(target.name, dataset, best.column)
+        texts += _verdicts(against, phrases, dataset)
+    return texts
+
+
+def _both(cell: Cell, target: Target) -> str:
+    parts = []
+    for name, accuracy in ((target.source, cell.source), (target.name, cell.target)):
+        low, high = accuracy.interval
+        parts.append(
+            f"{_percent(accuracy.value)} on {name} ({100 * low:.1f} to {100 * high:.1f}, "
+            f"n={accuracy.n:,})"
+        )
+    return " and ".join(parts)
+
+
+# -- 3: transfer ------------------------------------------------------------------------------
+
+
+def _transfer(targets: Sequence[Target], comparisons: Comparisons) -> Question:
+    title = "Does transfer help at all?"
+    phrases: Phrases = {
+        "better": _than("better", "training on the target alone"),
+        "worse": _than("worse", "training on the target alone"),
+        "not distinguishable": _alike("training on the target alone"),
+    }
+    every: list[Versus] = []
+    answers = []
+    for target in targets:
+        texts = []
+        for column in (column for column in target.cells if column[0] == ALONE):
+            against = comparisons.against(target.name, target.name, column)
+            against = [versus for versus in against if versus.column != BASELINE]
+            reached = target.cells[column].target
+            texts.append(
+                f"With {column[1]} % of {target.name}'s training images and nothing else, a "
+                f"network reaches {_percent(reached.value)} of {reached.n:,} test images."
+            )
+            texts += _verdicts(against, phrases, target.name)
+            every += against
+        answers.append((target.name, texts))
+    if every:
+        return Question(title, _counted(every, "networks that saw both sets", phrases), answers)
+    return Question(
+        title,
+        "That cannot be said yet: no network that saw both sets can be held against one that was "
+        "trained on the target alone (strategy TO).",
+        [],
+    )
+
+
+# -- in words ---------------------------------------------------------------------------------
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _alike(reference: str) -> tuple[str, str]:
+    return f"is not distinguishable from {reference}", f"are not distinguishable from {reference}"
+
+
+def _than(word: str, reference: str, dataset: str = "") -> tuple[str, str]:
+    end = f"{word} than {reference}" + (f" on {dataset}" if dataset else "")
+    return f"is {end}", f"are {end}"
+
+
+def _decisive(versus: Versus) -> Judgement:
+    """The judgement by the widest unit that can tell anything; by image if there is none."""
+    judgements = versus.judgements
+    return next((j for j in judgements if j.verdict != "not testable"), judgements[-1])
+
+
+def _counted(versus: Sequence[Versus], noun: str, phrases: Phrases) -> str:
+    """How many networks, over all targets, got each verdict."""
+    counts = Counter(_decisive(one).verdict for one in versus)
+    parts = [
+        f"{counts[verdict] or 'none'} {phrase[counts[verdict] > 1]}"
+        for verdict, phrase in phrases.items()
+    ]
+    return f"Of {len(versus)} {noun}, {listed(parts)}."
+
+
+def _verdicts(versus: Sequence[Versus], phrases: Phrases, dataset: str) -> list[str]:
+    """A sentence for each verdict, then what they rest on."""
+    texts = []
+    for verdict, phrase in phrases.items():
+        mine = [_said(one) for one in versus if _decisive(one).verdict == verdict]
+        if mine:
+            texts.append(f"{listed(mine)} {phrase[len(mine) > 1]}.")
+    untested = [one for one in versus if _decisive(one).verdict == "not testable"]
+    if untested:
+        texts.append(f"{dataset} has too few test images for any verdict.")
+    return [*texts, *_basis(versus, dataset)]
+
+
+def _said(versus: Versus) -> str:
+    return f"{versus.name} ({svg.signed(100 * versus.difference, 1)})"
+
+
+def _basis(versus: Sequence[Versus], dataset: str) -> list[str]:
+    """Where the widest units are too few: what the verdicts cannot mean."""
+    if not versus:
+        return []
+    widest, decisive = versus[0].judgements[0], _decisive(versus[0])
+    if widest.unit == decisive.unit:
+        return []
+    kind = "people" if widest.unit == "subject" else "sequences"
+    return [
+        f"That is by image, and so speaks of other photographs of the same {kind}: the "
+        f"{widest.units} {kind} in {dataset}'s test part are too few for any verdict on others."
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,113 @@
+"""Every network against one reference, from the study's paired comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fercore import comparison
+from fercore.answer_table import read_tables
+from fercore.answers import StudyAnswers
+from fercore.comparison import Comparison, Judgement, Verdict
+from fercore.errors import FercoreError
+from fercore.findings import Column, column_name
+from fercore.metrics import Interval
+from fercore.page import svg
+from fercore.page.study import StudyFiles
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A column against a reference: ``difference`` is its accuracy minus the reference's.
+
+    The judgements are those of a Comparison, the widest unit first, seen from this column.
+    """
+
+    column: Column
+    difference: float
+    judgements: tuple[Judgement, ...]
+
+    @property
+    def name(self) -> str:
+        return column_name(self.column)
+
+    @property
+    def interval(self) -> Interval:
+        """Of the difference: for the widest unit that gives one; by image there always is one."""
+        return next(j.interval for j in self.judgements if j.interval is not None)
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """All comparisons by target and dataset; none where ``missing`` says why."""
+
+    pairs: dict[tuple[str, str], list[Comparison]]
+    missing: str
+
+    def against(self, target: str, dataset: str, reference: Column) -> list[Versus]:
+        """The columns that are compared with a reference on one test part, in their order."""
+        found = []
+        for pair in self.pairs.get((target, dataset), ()):
+            if pair.second == reference:
+                found.append(Versus(pair.first, pair.difference, pair.judgements))
+            elif pair.first == reference:
+                turned = tuple(map(_turned, pair.judgements))
+                found.append(Versus(pair.second, -pair.difference, turned))
+        return found
+
+
+def compare(study: StudyFiles, answers: StudyAnswers) -> Comparisons:
+    """The comparisons of all tested networks."""
+    try:
+        tables = read_tables(answers, study.records)
+    except FercoreError as error:
+        return Comparisons({}, str(error))
+    pairs = {(table.target, table.dataset): comparison.compare(table) for table in tables}
+    return Comparisons(pairs, "")
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """A line of the list of all pairs: one judgement of one pair."""
+
+    pair: str
+    difference: str
+    unit: str
+    interval: str
+    p: str
+    p_holm: str
+    verdict: str
+
+
+def rows(pairs: Sequence[Comparison]) -> list[PairRow]:
+    """Everything that is known of the pairs of one test part."""
+    return [_row(pair, judgement) for pair in pairs for judgement in pair.judgements]
+
+
+def _row(pair: Comparison, judgement: Judgement) -> PairRow:
+    plural = {"subject": "people", "sequence": "sequences", "image": "images"}[judgement.unit]
+    interval = "one unit gives none"
+    if judgement.interval is not None:
+        interval = " to ".join(svg.signed(100 * bound, 1) for bound in judgement.interval)
+    return PairRow(
+        pair=f"{column_name(pair.first)} \N{MINUS SIGN} {column_name(pair.second)}",
+        difference=svg.signed(100 * pair.difference, 1),
+        unit=f"{judgement.units:,} {plural}",
+        interval=interval,
+        p=f"{judgement.p:.2g}",
+        p_holm=f"{judgement.p_holm:.2g}",
+        verdict=judgement.verdict,
+    )
+
+
+_OPPOSITE: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+
+
+def _turned(judgement: Judgement) -> Judgement:
+    """The same, seen from the other column."""
+    interval = judgement.interval
+    return replace(
+        judgement,
+        interval=None if interval is None else Interval(-interval.high, -interval.low),
+        verdict=_OPPOSITE.get(judgement.verdict, judgement.verdict),
+    )
