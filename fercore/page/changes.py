@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fercore.findings import Cell, Column, Target
+from fercore.findings import Cell, Target
 from fercore.measures import BASELINE
 from fercore.metrics import Interval
 from fercore.page import svg
+from fercore.page.confusion import Role
 from fercore.page.svg import Chart, Mark, Scale
 from fercore.page.versus import Comparisons
 
@@ -18,66 +19,71 @@ ROW, TOP = 19, 20
 
 @dataclass(frozen=True)
 class Bar:
-    """A change from BL, in points, with its 95 % interval."""
+    """A change from BL, in points, with its 95 % intervals.
+
+    Attributes:
+        cell: of the adapted network.
+        points: the change.
+        interval: by image.
+        wider: by person, or by sequence; None where the set names neither.
+        by: which of them.
+    """
 
     cell: Cell
     points: float
     interval: Interval
+    wider: Interval | None
+    by: str
 
 
 def charts(
     targets: Sequence[Target], comparisons: Comparisons, strategies: Sequence[str]
 ) -> list[tuple[str, tuple[Chart, Chart]]]:
-    """For each target with a baseline: forgetting and gain, all on one scale."""
-    bars = {
-        target.name: (_forgetting(target, comparisons), _gain(target, comparisons))
-        for target in targets
-    }
-    bounds = [b for pair in bars.values() for of in pair for bar in of for b in bar.interval]
-    if not bounds:
+    """For each target with a baseline: forgetting and gain, each on one scale for all targets."""
+    lost = {target.name: _bars(target, "source", comparisons) for target in targets}
+    won = {target.name: _bars(target, "target", comparisons) for target in targets}
+    if not any(lost.values()):
         return []
-    scale = Scale(*svg.enclosing([*bounds, 0.0], -100, 100), LEFT, RIGHT)
-    return [
-        (
-            target.name,
-            (
-                _chart(lost, f"{target.source} accuracy lost", f"lost-{i}", strategies, scale),
-                _chart(won, f"{target.name} accuracy won", f"won-{i}", strategies, scale),
-            ),
+    scales = _scale(lost.values()), _scale(won.values())
+    result = []
+    for number, target in enumerate(targets):
+        drawn = (
+            (f"lost-{number}", f"{target.source} accuracy lost", lost[target.name], scales[0]),
+            (f"won-{number}", f"{target.name} accuracy won", won[target.name], scales[1]),
         )
-        for i, target in enumerate(targets)
-        for lost, won in [bars[target.name]]
-        if lost
-    ]
+        first, second = (_chart(*one, strategies) for one in drawn)
+        if lost[target.name]:
+            result.append((target.name, (first, second)))
+    return result
 
 
-def _forgetting(target: Target, comparisons: Comparisons) -> list[Bar]:
-    """Source accuracy that each adapted network lost against BL."""
-    paired = _intervals(target, target.source, comparisons)
+def _bars(target: Target, role: Role, comparisons: Comparisons) -> list[Bar]:
+    """What each adapted network lost on the source, or won on the target, against BL."""
+    dataset, sign = (target.source, -1) if role == "source" else (target.name, 1)
+    beside = {v.column: v for v in comparisons.against(target.name, dataset, BASELINE)}
     bars = []
     for base, cell in _adapted(target):
-        low, high = paired.get(cell.column) or cell.source.minus(base.source)
-        bars.append(_bar(cell, base.source.value - cell.source.value, Interval(-high, -low)))
+        mine, its = getattr(cell, role), getattr(base, role)
+        interval, wider, by = mine.minus(its), None, ""
+        if versus := beside.get(cell.column):
+            by_image = versus.judgements[-1].interval
+            interval = interval if by_image is None else by_image
+            if len(versus.judgements) > 1:
+                widest = versus.judgements[0]
+                wider, by = widest.interval, {"subject": "person"}.get(widest.unit, widest.unit)
+        points = 100 * sign * (mine.value - its.value)
+        wider = wider and _points(wider, sign)
+        bars.append(Bar(cell, points, _points(interval, sign), wider, by))
     return bars
 
 
-def _gain(target: Target, comparisons: Comparisons) -> list[Bar]:
-    """Target accuracy that each adapted network won over BL."""
-    paired = _intervals(target, target.name, comparisons)
-    return [
-        _bar(
-            cell,
-            cell.target.value - base.target.value,
-            paired.get(cell.column) or cell.target.minus(base.target),
-        )
-        for base, cell in _adapted(target)
-    ]
+def _points(interval: Interval, sign: int) -> Interval:
+    return Interval(*sorted(100 * sign * bound for bound in interval))
 
 
-def _intervals(target: Target, dataset: str, comparisons: Comparisons) -> dict[Column, Interval]:
-    """Of the paired differences from BL, where answers are known image by image."""
-    against = comparisons.against(target.name, dataset, BASELINE)
-    return {versus.column: versus.interval for versus in against}
+def _scale(bars: Iterable[Sequence[Bar]]) -> Scale:
+    bounds = [bound for some in bars for bar in some for bound in bar.interval]
+    return Scale(*svg.enclosing([*bounds, 0.0], -100, 100), LEFT, RIGHT)
 
 
 def _adapted(target: Target) -> list[tuple[Cell, Cell]]:
@@ -86,11 +92,7 @@ def _adapted(target: Target) -> list[tuple[Cell, Cell]]:
     return [] if base is None else [(base, c) for c in target.cells.values() if c is not base]
 
 
-def _bar(cell: Cell, change: float, interval: Interval) -> Bar:
-    return Bar(cell, 100 * change, Interval(100 * interval.low, 100 * interval.high))
-
-
-def _chart(bars: Sequence[Bar], title: str, id: str, strategies: Sequence[str], x: Scale) -> Chart:
+def _chart(id: str, title: str, bars: Sequence[Bar], x: Scale, strategies: Sequence[str]) -> Chart:
     """Bars from zero, one a row."""
     bottom = TOP + ROW * len(bars)
     marks = []
@@ -108,17 +110,30 @@ def _row(bar: Bar, x: Scale, top: float, strategies: Sequence[str]) -> list[Mark
     css = svg.series(bar.cell.column, strategies)
     start, end = sorted((x(0), x(bar.points)))
     middle = top + ROW / 2
-    low, high = x(bar.interval.low), x(bar.interval.high)
-    return [
+    low, high = map(x, bar.interval)
+    marks = [
         svg.text(LEFT - 8, middle + 4, bar.cell.name, "name", "end"),
         svg.rect(start, top + 4, max(end - start, 0.5), ROW - 8, f"bar {css}", _said(bar)),
+        svg.text(NUMBER, middle + 4, svg.signed(bar.points, 1), "number", "end"),
+    ]
+    if bar.wider is not None:
+        ends = (min(max(x(bound), LEFT), RIGHT) for bound in bar.wider)
+        first, last = ((end, middle) for end in ends)
+        marks.append(svg.line(first, last, "wider"))
+    return [
+        *marks,
         svg.line((low, middle), (high, middle), "whisker"),
         svg.line((low, middle - 3), (low, middle + 3), "whisker"),
         svg.line((high, middle - 3), (high, middle + 3), "whisker"),
-        svg.text(NUMBER, middle + 4, svg.signed(bar.points, 1), "number", "end"),
     ]
 
 
 def _said(bar: Bar) -> str:
-    low, high = (svg.signed(bound, 1) for bound in bar.interval)
-    return f"{bar.cell.name} {svg.signed(bar.points, 1)} ({low} to {high})"
+    text = f"{bar.cell.name} {svg.signed(bar.points, 1)} ({_range(bar.interval)}"
+    if bar.wider is not None:
+        text += f", by {bar.by} {_range(bar.wider)}"
+    return f"{text})"
+
+
+def _range(interval: Interval) -> str:
+    return " to ".join(svg.signed(bound, 1) for bound in interval)

@@ -31,11 +31,6 @@ class Versus:
     def name(self) -> str:
         return column_name(self.column)
 
-    @property
-    def interval(self) -> Interval:
-        """Of the difference: for the widest unit that gives one; by image there always is one."""
-        return next(j.interval for j in self.judgements if j.interval is not None)
-
 
 @dataclass(frozen=True)
 class Comparisons:

@@ -1,5 +1,6 @@
 """Bars of forgetting and gain."""
 
+import msgspec
 import pytest
 
 from fercore.answers import StudyAnswers
@@ -43,9 +44,14 @@ def test_bars_are_as_long_as_their_changes():
     assert [mark.text for mark in marks(lost, "number")][:2] == ["+10.0", "+15.0"]
 
 
-def test_one_scale_for_all():
-    ((_, (lost, won)),) = charts(study())
-    assert [m.text for m in marks(lost, "tick")] == [m.text for m in marks(won, "tick")]
+def test_one_scale_for_all_targets():
+    milder = [
+        msgspec.structs.replace(r, target="mug", source_accuracy=(r.source_accuracy + 0.6) / 2)
+        for r in study()
+    ]
+    (_, (lost, won)), (_, (other_lost, _)) = charts([*study(), *milder])
+    ticks = [[m.text for m in marks(chart, "tick")] for chart in (lost, other_lost, won)]
+    assert ticks[0] == ticks[1] != ticks[2]
 
 
 def test_nothing_to_compare_without_a_baseline_or_without_others():
@@ -60,10 +66,14 @@ def test_paired_intervals_where_answers_are_known(tmp_path):
     comparisons = compare(found, StudyAnswers(folder.directory))
     ((_, (lost, won)),) = changes.charts(found.targets, comparisons, STRATEGIES)
     # FU 50 is right and wrong on just the images that BL is: nothing can vary.
-    assert "FU 50 0.0 (0.0 to 0.0)" in lost.description
-    beside = {v.name: v.interval for v in comparisons.against("tgt", "tgt", ("BL", None))}
-    low, high = (svg.signed(100 * bound, 1) for bound in beside["FU 100"])
-    assert f"FU 100 +42.9 ({low} to {high})" in won.description
-    turned = {v.name: v.interval for v in comparisons.against("tgt", "src", ("BL", None))}
-    low, high = (svg.signed(-100 * bound, 1) for bound in reversed(turned["FC 100"]))
-    assert f"FC 100 +38.1 ({low} to {high})" in lost.description
+    assert "FU 50 0.0 (0.0 to 0.0" in lost.description
+    beside = {v.name: v for v in comparisons.against("tgt", "tgt", ("BL", None))}
+    by_person, by_image = (j.interval for j in beside["FU 100"].judgements)
+    assert f"FU 100 +42.9 ({points(by_image)}, by person {points(by_person)})" in won.description
+    turned = {v.name: v for v in comparisons.against("tgt", "src", ("BL", None))}
+    _, (low, high) = (j.interval for j in turned["FC 100"].judgements)
+    assert f"FC 100 +38.1 ({points((-high, -low))}, by person" in lost.description
+
+
+def points(interval):
+    return " to ".join(svg.signed(100 * bound, 1) for bound in interval)
