@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fercore import answers, checkpoint, freeze, models, tensor_file, training
+from fercore import answers, checkpoint, drift, freeze, models, tensor_file, training
 from fercore.backends.interface import Backend
 from fercore.data.dataset import Dataset
 from fercore.errors import FercoreError
@@ -54,8 +54,8 @@ RUN_FILES = (
     "state.json",
     answers.FILE,
     "results.json",
+    drift.FILE,
 )
-"""The last is written last: what it speaks of is there."""
 
 
 def execute_run(
@@ -105,6 +105,14 @@ def mark_of(folder: Path) -> str | None:
     """The fingerprint of the run whose files are in ``folder``; None if there are none."""
     path = folder / "run.json"
     return read_json(path, Claim).fingerprint if path.exists() else None
+
+
+def tested_network(folder: Path) -> str:
+    """The digest of the network that the run in ``folder`` was tested with.
+
+    Raises FercoreError when the run is not finished.
+    """
+    return read_json(folder / "results.json", Tested).network
 
 
 def training_images(run: Run, data: StudyData) -> Dataset:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fercore import backends, environment, freeze, models, results, training
+from fercore.analysis import Analyst
 from fercore.backends.interface import Backend
 from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
@@ -144,12 +145,14 @@ def _execute_all(
 ) -> list[Record]:
     records: list[Record] = []
     store = FeatureStore(directory.features)
+    analyst = Analyst(runs, directory, data)
     for run in runs:
         start = directory.run(run.starts_from) if run.starts_from else None
         listener.started(run.id)
         tested = execute_run(
             run, marks[run.id], data, directory.run(run.id), start, backend, store, listener
         )
+        analyst.analyse(run)
         listener.finished(run.id, tested)
         records += tested
     store.remove()

@@ -10,7 +10,8 @@
     splits/            <dataset>.csv: file, subject, label, split, sha256; <percent>/<dataset>.csv
                        the same where only a share of the training images is used
     runs/<id>/         run.json, metrics.jsonl, best.safetensors, last.safetensors, state.json,
-                       answers.safetensors (logits of every tested image), results.json
+                       answers.safetensors (logits of every tested image), results.json,
+                       analysis.json (how far each layer is from BL's)
     results.csv, results.json, table.md, table.tex, table.csv, report.html
 """
 

@@ -124,6 +124,7 @@ def test_the_run_directory_holds_what_was_promised(done):
         assert names == {
             *("run.json", "metrics.jsonl", "state.json", "results.json"),
             *("best.safetensors", "last.safetensors", "answers.safetensors"),
+            *(() if run == "BL" else ("analysis.json",)),
         }
         assert json.loads((path / "runs" / run / "state.json").read_text())["status"] == "finished"
     assert {file.name for file in path.iterdir()} == {
