@@ -155,7 +155,7 @@ def test_no_room_imports_itself_by_a_detour():
 
 WITHOUT_ENGINE = (
     *("answers", "answer_table", "comparison", "data", "measures", "metrics"),
-    *("page", "report", "statistics"),
+    *("drift", "page", "report", "statistics"),
 )
 
 

@@ -20,6 +20,7 @@ from fercore.page import (
     datasets,
     faces,
     images,
+    layers,
     making,
     memory,
     questions,
@@ -86,7 +87,9 @@ def lay_out(study: StudyFiles, refresh: int, with_faces: bool) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, points=_points, cell=_cell, number=_number)
+    environment.filters.update(
+        percent=_percent, points=_points, cell=_cell, number=_number, drift=_drift
+    )
     return environment.get_template("page.html").render(
         study=study,
         refresh=refresh,
@@ -167,6 +170,13 @@ def _matrices(material: Material) -> Content | None:
     }
 
 
+def _layers(material: Material) -> Content | None:
+    found = layers.layers(material.study)
+    if not (found.targets or found.missing):
+        return None
+    return {"layers": found, "study": material.study}
+
+
 def _images(material: Material) -> Content | None:
     if not material.study.records:
         return None
@@ -201,6 +211,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Material], Content | None]]] = {
     "curves": ("Forgetting, epoch by epoch", _curves),
     "recall": ("Which expressions are forgotten", _recall),
     "matrices": ("What is taken for what", _matrices),
+    "layers": ("Where the networks moved", _layers),
     "images": ("Images to look at", _images),
     "data": ("The datasets", _data),
     "making": ("How it was made", _making),
@@ -222,6 +233,13 @@ def _points(change: float) -> str:
 
 def _number(count: int) -> str:
     return f"{count:,}"
+
+
+def _drift(value: float) -> str:
+    """Three digits; what is not exactly 0 or 1 never looks so."""
+    if value in (0, 1):
+        return f"{value:.0f}"
+    return f"{min(max(value, 0.001), 0.999 if value < 1 else value):.3f}"
 
 
 def _cell(text: str) -> str:

@@ -161,9 +161,12 @@ class StudyFiles:
         missing = set(self.planned) - {run.id for run in self.runs if run.records}
         return self.directory.results.exists() and not missing
 
-    def run_of(self, record: Record) -> RunFiles:
-        """The run that a record is of."""
-        return next(run for run in self.runs if run.id == record.run)
+    def starts_from_baseline(self, run: RunFiles) -> bool:
+        """Whether BL is what a run starts from, directly or not."""
+        by_id = {other.id: other for other in self.runs}
+        while (parent := by_id.get(run.facts.starts_from or "")) is not None:
+            run = parent
+        return run.facts.strategy.name == "BL"
 
 
 def read(directory: RunDirectory, planned: Sequence[str] = ()) -> StudyFiles:
