@@ -21,6 +21,7 @@ from fercore.page import (
     faces,
     images,
     layers,
+    levels,
     making,
     memory,
     questions,
@@ -128,7 +129,19 @@ def _baseline(material: Material) -> Content | None:
 
 
 def _table(material: Material) -> Content | None:
-    return {"table": material.table, "targets": material.targets} if material.targets else None
+    if not material.targets:
+        return None
+    study, answers, tables = material.study, material.answers, material.comparisons.tables
+    names = material.table.columns
+    blocks = []
+    for target, rows in zip(material.targets, material.table.blocks, strict=True):
+        held: list[str] = []
+        if tables:
+            both = tables[target.name, target.source], tables[target.name, target.name]
+            rows = (*rows, *levels.memory_rows(study, answers, *both, names))
+            held = levels.sentences(study, answers, *both)
+        blocks.append((target, rows, held))
+    return {"table": material.table, "blocks": blocks}
 
 
 def _memory(material: Material) -> Content | None:

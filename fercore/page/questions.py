@@ -167,6 +167,8 @@ def _decisive(versus: Versus) -> Judgement:
 
 def _counted(versus: Sequence[Versus], noun: str, phrases: Phrases) -> str:
     """How many networks, over all targets, got each verdict."""
+    if not versus:
+        return "Nothing can be said yet: of two networks to compare, one has not been tested."
     counts = Counter(_decisive(one).verdict for one in versus)
     parts = [
         f"{counts[verdict] or 'none'} {phrase[counts[verdict] > 1]}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fercore import comparison
-from fercore.answer_table import read_tables
+from fercore.answer_table import AnswerTable, read_tables
 from fercore.answers import StudyAnswers
 from fercore.comparison import Comparison, Judgement, Verdict
 from fercore.errors import FercoreError
@@ -34,10 +34,14 @@ class Versus:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All comparisons by target and dataset; none where ``missing`` says why."""
+    """All comparisons by target and dataset, and the answers they are made from.
 
+    Both are empty where ``missing`` says why.
+    """
+
+    tables: dict[tuple[str, str], AnswerTable]
     pairs: dict[tuple[str, str], list[Comparison]]
-    missing: str
+    missing: str = ""
 
     def against(self, target: str, dataset: str, reference: Column) -> list[Versus]:
         """The columns that are compared with a reference on one test part, in their order."""
@@ -54,11 +58,11 @@ class Comparisons:
 def compare(study: StudyFiles, answers: StudyAnswers) -> Comparisons:
     """The comparisons of all tested networks."""
     try:
-        tables = read_tables(answers, study.records)
+        read = read_tables(answers, study.records)
     except FercoreError as error:
-        return Comparisons({}, str(error))
-    pairs = {(table.target, table.dataset): comparison.compare(table) for table in tables}
-    return Comparisons(pairs, "")
+        return Comparisons({}, {}, str(error))
+    tables = {(table.target, table.dataset): table for table in read}
+    return Comparisons(tables, {of: comparison.compare(one) for of, one in tables.items()})
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ STRATEGIES = ["BL", "FC", "FU", "TO"]
 
 
 def charts(records):
-    return changes.charts(by_target(records), Comparisons({}, ""), STRATEGIES)
+    return changes.charts(by_target(records), Comparisons({}, {}), STRATEGIES)
 
 
 def marks(chart, css):

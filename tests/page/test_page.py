@@ -39,6 +39,32 @@ def half_done(path):
     return folder
 
 
+def without_baseline(path):
+    """As while BL is trained again and networks of before are still there."""
+    folder = StudyFolder(path)
+    folder.write_run(STUDY[0], tested=False)
+    for column in STUDY[1:]:
+        folder.write_run(column)
+    return folder
+
+
+def one_target_ahead(path):
+    folder = StudyFolder(path, targets=("tgt", "other"))
+    folder.write_run(STUDY[0])
+    folder.write_run(STUDY[2])
+    folder.targets = ("tgt",)
+    folder.write_run(STUDY[4])
+    return folder
+
+
+def one_seed_ahead(path):
+    folder = StudyFolder(path, seeds=2)
+    for column in STUDY:
+        folder.write_run(column, seed=0)
+    folder.write_run(STUDY[0], seed=1)
+    return folder
+
+
 def baseline_alone(path):
     folder = StudyFolder(path)
     folder.write_run(STUDY[0])
@@ -71,6 +97,7 @@ def hostile(path):
 STATES = (
     *(finished, two_targets, two_seeds, half_done, baseline_alone, no_targets),
     *(just_begun, without_datasets, hostile),
+    *(without_baseline, one_target_ahead, one_seed_ahead),
 )
 
 
@@ -152,6 +179,40 @@ def test_the_table_has_the_figures_of_the_records(tmp_path):
     assert cells["forgetting"][1] == f"+{100 * 6 / 21:.2f}"
     assert cells["target gain"][5] == f"+{100 * 1 / 21:.2f}"
     assert cells["95 % interval"][0] == "65.4 to 95.0"  # Wilson, 18 of 21
+
+
+def test_memory_in_numbers_and_what_it_is_held_against(tmp_path):
+    document = show(finished(tmp_path / "run"))
+    section = by_id(document, "table")
+    cells = rows(elements(section, "table")[0])
+    assert cells["memory kept, % of BL's"] == [f"{100 * c.source / 18:.2f}" for c in STUDY]
+    mean = [2 * c.source * c.target / (c.source + c.target) / TESTED for c in STUDY]
+    assert cells["harmonic mean of both"] == [f"{100 * value:.2f}" for value in mean]
+    said = words(section)
+    assert "On src's 21 test images, guessing gets 14.3 %" in said
+    assert "the commonest class of its training part 14.3 %" in said
+    assert "twins" not in said
+
+
+def test_a_column_that_one_target_has_not_is_empty_there(tmp_path):
+    document = show(one_target_ahead(tmp_path / "run"))
+    first, second = map(rows, elements(by_id(document, "table"), "table"))
+    assert first["measure"] == second["measure"] == ["BL", "FC 100", "FU 100"]
+    for label in ("src (n=21)", "memory kept, % of BL's", "harmonic mean of both"):
+        assert [bool(cell) for cell in first[label]] == [True] * 3
+        assert [bool(cell) for cell in second[label]] == [True, True, False]
+
+
+def test_twins_in_training_are_said_to_flatter(tmp_path):
+    folder = finished(tmp_path / "run")
+    twin = "f" * 64  # an image that BL learned and then gets right
+    folder.write_manifest("src", **{"sad/train-0.png": twin, "angry/test-0.png": twin})
+    said = words(by_id(show(folder), "table"))
+    assert (
+        "BL had seen exact twins of 1 of 21 test images of src; without them it reaches 85.0 % "
+        "rather than 85.7 %."
+    ) in said  # 17 of 20, 18 of 21
+    assert "TO 50 had seen" not in said
 
 
 def test_recall_by_class_and_its_change(tmp_path):
