@@ -115,8 +115,9 @@ def _title(study: StudyFiles) -> str:
 def _questions(material: Material) -> Content | None:
     if not material.targets:
         return None
+    shared = versus.compare(material.study, material.answers, shared=True)
     return {
-        "questions": questions.ask(material.targets, material.comparisons),
+        "questions": questions.ask(material.targets, material.comparisons, shared),
         "pairs": [(*of, versus.rows(some)) for of, some in material.comparisons.pairs.items()],
         "missing": material.comparisons.missing,
         "answers": material.table.answers,

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fercore.comparison import Judgement, Verdict
+from fercore.data.dataset import CLASSES
 from fercore.findings import Cell, Target
 from fercore.measures import BASELINE
 from fercore.page import svg
@@ -34,28 +35,47 @@ Phrases = Mapping[Verdict, tuple[str, str]]
 """What is said of one network, and of several, with each verdict."""
 
 
-def ask(targets: Sequence[Target], comparisons: Comparisons) -> list[Question]:
-    """The three questions; none without comparisons."""
+def ask(targets: Sequence[Target], comparisons: Comparisons, shared: Comparisons) -> list[Question]:
+    """The three questions; none without comparisons.
+
+    Args:
+        targets: of the study.
+        comparisons: over all classes.
+        shared: over the classes that source and target both have.
+    """
     if not comparisons.pairs:
         return []
-    return [of(targets, comparisons) for of in (_memory, _best, _transfer)]
+    return [
+        _memory(targets, comparisons, shared),
+        _best(targets, comparisons),
+        _transfer(targets, comparisons),
+    ]
 
 
 # -- 1: memory --------------------------------------------------------------------------------
 
 
-def _memory(targets: Sequence[Target], comparisons: Comparisons) -> Question:
+def _memory(targets: Sequence[Target], comparisons: Comparisons, shared: Comparisons) -> Question:
     source = targets[0].source
     phrases: Phrases = {
         "worse": (f"knows less of {source} than BL", f"know less of {source} than BL"),
         "better": (f"knows more of {source} than BL", f"know more of {source} than BL"),
         "not distinguishable": _alike("BL"),
     }
-    against = {t.name: comparisons.against(t.name, source, BASELINE) for t in targets}
+    every, answers = [], []
+    for target in targets:
+        against = comparisons.against(target.name, source, BASELINE)
+        texts = [*_verdicts(against, phrases, source), *_basis(against, source)]
+        if target.shared_classes < len(CLASSES):
+            among = shared.against(target.name, source, BASELINE)
+            both = f"Over the {target.shared_classes} classes that both sets have, "
+            texts += [both + text for text in _verdicts(among, phrases, source)]
+        every += against
+        answers.append((target.name, texts))
     return Question(
         "What does each strategy do to the memory of the source?",
-        _counted([v for some in against.values() for v in some], "adapted networks", phrases),
-        [(name, _verdicts(some, phrases, source)) for name, some in against.items()],
+        _counted(every, "adapted networks", phrases),
+        answers,
     )
 
 
@@ -91,7 +111,7 @@ def _about_best(target: Target, comparisons: Comparisons) -> list[str]:
             "not distinguishable": _alike(f"{best.name} on {dataset}"),
         }
         against = comparisons.against(target.name, dataset, best.column)
-        texts += _verdicts(against, phrases, dataset)
+        texts += [*_verdicts(against, phrases, dataset), *_basis(against, dataset)]
     return texts
 
 
@@ -119,7 +139,7 @@ def _transfer(targets: Sequence[Target], comparisons: Comparisons) -> Question:
     every: list[Versus] = []
     answers = []
     for target in targets:
-        texts = []
+        texts, mine = [], []
         for column in (column for column in target.cells if column[0] == ALONE):
             against = comparisons.against(target.name, target.name, column)
             against = [versus for versus in against if versus.column != BASELINE]
@@ -129,8 +149,9 @@ def _transfer(targets: Sequence[Target], comparisons: Comparisons) -> Question:
                 f"network reaches {_percent(reached.value)} of {reached.n:,} test images."
             )
             texts += _verdicts(against, phrases, target.name)
-            every += against
-        answers.append((target.name, texts))
+            mine += against
+        every += mine
+        answers.append((target.name, [*texts, *_basis(mine, target.name)]))
     if every:
         return Question(title, _counted(every, "networks that saw both sets", phrases), answers)
     return Question(
@@ -174,11 +195,15 @@ def _counted(versus: Sequence[Versus], noun: str, phrases: Phrases) -> str:
         f"{counts[verdict] or 'none'} {phrase[counts[verdict] > 1]}"
         for verdict, phrase in phrases.items()
     ]
-    return f"Of {len(versus)} {noun}, {listed(parts)}."
+    text = f"Of {len(versus)} {noun}, {listed(parts)}."
+    by_image = sum(_decisive(one) != one.judgements[0] for one in versus)
+    if by_image:
+        text += f" {by_image} of them are judged by image alone: too few people were tested."
+    return text
 
 
 def _verdicts(versus: Sequence[Versus], phrases: Phrases, dataset: str) -> list[str]:
-    """A sentence for each verdict, then what they rest on."""
+    """A sentence for each verdict."""
     texts = []
     for verdict, phrase in phrases.items():
         mine = [_said(one) for one in versus if _decisive(one).verdict == verdict]
@@ -187,7 +212,7 @@ def _verdicts(versus: Sequence[Versus], phrases: Phrases, dataset: str) -> list[
     untested = [one for one in versus if _decisive(one).verdict == "not testable"]
     if untested:
         texts.append(f"{dataset} has too few test images for any verdict.")
-    return [*texts, *_basis(versus, dataset)]
+    return texts
 
 
 def _said(versus: Versus) -> str:

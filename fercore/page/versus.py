@@ -55,10 +55,10 @@ class Comparisons:
         return found
 
 
-def compare(study: StudyFiles, answers: StudyAnswers) -> Comparisons:
-    """The comparisons of all tested networks."""
+def compare(study: StudyFiles, answers: StudyAnswers, *, shared: bool = False) -> Comparisons:
+    """The comparisons of all tested networks; ``shared``: over the classes that both sets have."""
     try:
-        read = read_tables(answers, study.records)
+        read = read_tables(answers, study.records, shared=shared)
     except FercoreError as error:
         return Comparisons({}, {}, str(error))
     tables = {(table.target, table.dataset): table for table in read}

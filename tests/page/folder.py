@@ -63,6 +63,7 @@ class StudyFolder:
 
     def __init__(self, path: Path, targets=("tgt",), synthetic=False, seeds=1, split=True):
         self.path, self.targets, self.synthetic, self.seeds = path, targets, synthetic, seeds
+        self.shared_classes = 7
         path.mkdir()
         (path / "config.toml").write_text(CONFIG.replace("seeds = 1", f"seeds = {seeds}"))
         (path / "environment.json").write_text('{"fercore": "0.1.0", "processor": "abacus"}\n')
@@ -103,8 +104,9 @@ class StudyFolder:
                 writer.writerow(["file", "subject", "group", "label", "split", "sha256"])
                 writer.writerows(rows)
 
-    def write_study(self, columns=STUDY) -> None:
+    def write_study(self, columns=STUDY, shared_classes=7) -> None:
         """Every run, and the study's own ``results.json``."""
+        self.shared_classes = shared_classes
         records = []
         for seed in range(self.seeds):
             for column in columns:
@@ -198,6 +200,7 @@ class StudyFolder:
             n_target=TESTED,
             source_confusion=confusion(column.source),
             target_confusion=confusion(column.target),
+            shared_classes=self.shared_classes,
         )
         made = msgspec.structs.replace(made, source="src", target=target)
         if target is None:

@@ -16,8 +16,9 @@ from tests.page.folder import STUDY, Column, StudyFolder
 
 def asked(folder):
     study = read(folder.directory)
-    comparisons = versus.compare(study, StudyAnswers(folder.directory))
-    return questions.ask(study.targets, comparisons), comparisons
+    answers = StudyAnswers(folder.directory)
+    comparisons, shared = (versus.compare(study, answers, shared=only) for only in (False, True))
+    return questions.ask(study.targets, comparisons, shared), comparisons
 
 
 @pytest.fixture
@@ -31,7 +32,8 @@ def test_memory(folder):
     memory = asked(folder)[0][0]
     assert memory.short == (
         "Of 6 adapted networks, 2 know less of src than BL, none knows more of src than BL and 4 "
-        "are not distinguishable from BL."
+        "are not distinguishable from BL. 6 of them are judged by image alone: too few people "
+        "were tested."
     )
     ((target, sentences),) = memory.answers
     assert target == "tgt"
@@ -65,7 +67,7 @@ def test_transfer(folder):
     assert transfer.short == (
         "Of 4 networks that saw both sets, none is better than training on the target alone, none "
         "is worse than training on the target alone and 4 are not distinguishable from training on "
-        "the target alone."
+        "the target alone. 4 of them are judged by image alone: too few people were tested."
     )
     ((_, sentences),) = transfer.answers
     assert sentences[0].startswith("With 50 % of tgt's training images and nothing else")
@@ -105,7 +107,9 @@ def test_enough_people_give_the_verdict(tmp_path):
         lines[1:] = [[line[0], f"person {i}", *line[2:]] for i, line in enumerate(lines[1:])]
         manifest.write_text("\n".join(map(",".join, lines)) + "\n")
     folder.write_study()
-    ((_, sentences),) = asked(folder)[0][0].answers
+    memory = asked(folder)[0][0]
+    assert "by image" not in memory.short
+    ((_, sentences),) = memory.answers
     assert len(sentences) == 2
     assert sentences[0].endswith("know less of src than BL.")
 
@@ -145,3 +149,18 @@ def test_without_answers_it_says_how_to_get_them(tmp_path):
     found, comparisons = asked(folder)
     assert found == []
     assert "--resume" in comparisons.missing
+
+
+def test_a_class_that_the_target_lacks_is_left_out_beside(tmp_path):
+    """What is lost of it is lost mechanically, so verdicts over the shared classes stand beside."""
+    folder = StudyFolder(tmp_path / "run")
+    manifest = folder.path / "splits" / "tgt.csv"
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join(line.replace(",neutral,", ",sad,") for line in lines) + "\n")
+    folder.write_study(shared_classes=6)
+    ((_, sentences),) = asked(folder)[0][0].answers
+    minus = "\N{MINUS SIGN}"
+    # Of the 18 source images of six classes BL knows all 18, FC 50 twelve, TO 50 four.
+    beside = [text for text in sentences if text.startswith("Over the 6 classes that both sets")]
+    assert f"TO 50 ({minus}77.8)" in beside[0]
+    assert f"FC 50 ({minus}33.3)" in " ".join(beside)
