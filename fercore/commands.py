@@ -19,7 +19,7 @@ def run(options: Namespace) -> None:
 
 
 def _protocol(options: Namespace) -> None:
-    from fercore import page, protocol, report
+    from fercore import protocol, report, reporting
     from fercore.config_text import commented_toml
     from fercore.progress import open_listener
     from fercore.run_directory import RunDirectory
@@ -46,7 +46,7 @@ def _protocol(options: Namespace) -> None:
         )
     report.write(directory, records)
     sys.stdout.write(report.to_text(report.make_table(records), _width()))
-    page.write(directory, _planned(directory))
+    reporting.write_page(directory)
     print(f"\n{directory.path}: report.html, table.md, and every network under runs/")
 
 
@@ -176,7 +176,7 @@ def _synth(options: Namespace) -> None:
 
 
 def _report(options: Namespace) -> None:
-    from fercore import page
+    from fercore import reporting
     from fercore.page.watch import watch
     from fercore.run_directory import RunDirectory
 
@@ -184,46 +184,16 @@ def _report(options: Namespace) -> None:
     if options.format is not None:
         if options.watch or options.faces:
             raise FercoreError("--format prints the table alone; leave out --watch and --faces")
-        _print_table(directory, options.format)
-        return
-    directory.check_study()
-
-    def write(refresh: int = 0) -> Path:
-        return page.write(directory, _planned(directory), refresh, options.faces)
-
-    if options.watch:
-        print(f"{write(5)}: made again whenever the study changes; Ctrl-C ends this", flush=True)
-        watch(directory, write)
-        return
-    path = write()
-    if directory.results.exists():
-        _print_table(directory, "text")
-    print(f"\n{path}: all results, as a page")
-
-
-def _print_table(directory: Any, layout: str) -> None:
-    from fercore import report
-
-    table = report.read(directory)
-    renderers = {
-        "text": lambda: report.to_text(table, _width()),
-        "markdown": lambda: report.to_markdown(table),
-        "latex": lambda: report.to_latex(table),
-        "csv": lambda: report.to_csv(table),
-    }
-    sys.stdout.write(renderers[layout]())
-
-
-def _planned(directory: Any) -> tuple[str, ...]:
-    """Ids of all runs of the study in a run directory; none before its images were loaded."""
-    from fercore.files import read_json
-    from fercore.plan import make_plan
-
-    if not directory.datasets.exists():
-        return ()
-    source, *targets = read_json(directory.datasets, dict[str, Any])
-    study = read_study(directory.config)
-    return tuple(run.id for run in make_plan(study, source, tuple(targets)))
+        sys.stdout.write(reporting.table(directory, options.format, _width()))
+    elif options.watch:
+        path = reporting.write_page(directory, faces=options.faces)
+        print(f"{path}: made again whenever the study changes; Ctrl-C ends this", flush=True)
+        watch(directory, lambda refresh: reporting.write_page(directory, refresh, options.faces))
+    else:
+        path = reporting.write_page(directory, faces=options.faces)
+        if directory.results.exists():
+            sys.stdout.write(reporting.table(directory, "text", _width()) + "\n")
+        print(f"{path}: all results, as a page")
 
 
 def _devices(options: Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fercore.answers import Images, StudyAnswers
@@ -41,19 +40,19 @@ class DatasetView:
         name, role: as in the study.
         facts: from ``datasets.json``.
         parts: counts; empty where the manifests cannot be read, and ``missing`` says why.
-        twins: sentences about identical images.
+        twins: a sentence about identical images.
     """
 
     name: str
     role: str
     facts: DatasetFacts
     parts: list[Part]
-    twins: list[str]
+    twins: str
     missing: str
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return *self.facts.notes, *self.twins
+        return tuple(filter(None, (*self.facts.notes, self.twins)))
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
@@ -63,24 +62,21 @@ class DatasetView:
 def views(study: StudyFiles, answers: StudyAnswers) -> list[DatasetView]:
     """Every dataset, the source first."""
     return [
-        _view(name, "source" if name == study.source else "target", facts, study, answers)
+        _view(name, "source" if name == study.source else "target", facts, answers)
         for name, facts in study.datasets.items()
     ]
 
 
-def _view(
-    name: str, role: str, facts: DatasetFacts, study: StudyFiles, answers: StudyAnswers
-) -> DatasetView:
+def _view(name: str, role: str, facts: DatasetFacts, answers: StudyAnswers) -> DatasetView:
     try:
         images = {part: answers.images(name, part) for part in SPLITS}
         parts = [_part(part, images[part]) for part in SPLITS]
-        for percent in sorted(facts.shares, key=int, reverse=True):
+        for percent in sorted(facts.shares, key=int):
             share = answers.images(name, "train", int(percent))
             parts.insert(1, _part(f"{percent} % of train", share))
-        twins = [*_own_twins(images), *_foreign_twins(name, images["test"], study, answers)]
     except FercoreError as error:
-        return DatasetView(name, role, facts, [], [], str(error))
-    return DatasetView(name, role, facts, parts, twins, "")
+        return DatasetView(name, role, facts, [], "", str(error))
+    return DatasetView(name, role, facts, parts, _twins(images), "")
 
 
 def _part(name: str, images: Images) -> Part:
@@ -94,30 +90,15 @@ def _part(name: str, images: Images) -> Part:
     )
 
 
-def _own_twins(images: dict[str, Images]) -> list[str]:
-    """Identical images within the set, and between its parts."""
+def _twins(images: dict[str, Images]) -> str:
+    """How many images are identical within the set, and how many of them are tested."""
     times = Counter(digest for part in images.values() for digest in part.sha256)
     repeated = sum(number for number in times.values() if number > 1)
     if not repeated:
-        return ["No two images of the three parts are identical."]
+        return "No two images of the three parts are identical."
     train = set(images["train"].sha256)
     leaked = sum(digest in train for digest in images["test"].sha256)
-    return [
+    return (
         f"{repeated:,} images have an identical twin in the set; {leaked:,} of "
         f"{len(images['test']):,} test images have one in train."
-    ]
-
-
-def _foreign_twins(
-    name: str, test: Images, study: StudyFiles, answers: StudyAnswers
-) -> Sequence[str]:
-    """Test images that another set of the study trains on."""
-    others = [other for other in study.datasets if other != name]
-    if name != study.source:
-        others = [other for other in others if other == study.source]
-    found = []
-    for other in others:
-        seen = set(answers.images(other, "train").sha256)
-        if twins := sum(digest in seen for digest in test.sha256):
-            found.append(f"{twins:,} test images have an identical twin in {other}'s train.")
-    return found
+    )

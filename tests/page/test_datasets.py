@@ -36,17 +36,16 @@ def test_people_who_are_not_named_are_unknown(folder):
     assert {part.subjects for part in views(folder)[0].parts} == {None}
 
 
-def test_twins_within_a_set_and_across(folder):
-    assert views(folder)[0].twins == ["No two images of the three parts are identical."]
+def test_twins_within_a_set(folder):
+    assert views(folder)[0].notes[-1] == "No two images of the three parts are identical."
     twin = "f" * 64
     folder.write_manifest("src", **{"sad/train-0.png": twin, "sad/test-0.png": twin})
     folder.write_manifest("tgt", **{"fear/test-1.png": twin})
-    source, target, other = views(folder)
-    assert source.twins == [
+    source, target, _ = views(folder)
+    assert source.notes[-1] == (
         "2 images have an identical twin in the set; 1 of 21 test images have one in train."
-    ]
-    assert target.twins[1:] == ["1 test images have an identical twin in src's train."]
-    assert other.twins == ["No two images of the three parts are identical."]
+    )
+    assert target.notes[-1] == "No two images of the three parts are identical."
 
 
 def test_notes_and_skipped_files_are_kept(folder):
