@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from fercore import metrics
-from fercore.answers import Answers, Images, StudyAnswers
+from fercore.answers import Images, StudyAnswers
 from fercore.errors import FercoreError
 from fercore.findings import Column, column_name, columns
 from fercore.metrics import Interval
@@ -51,40 +51,9 @@ class Units:
         return len(self.sizes)
 
     @cached_property
-    def accuracies(self) -> np.ndarray:
-        """The mean accuracy over seeds of every column, 0..1."""
-        return np.asarray(self.sums.sum(axis=0) / (self.sizes.sum() * self.seeds))
-
-    @cached_property
     def resampled(self) -> np.ndarray:
-        """The same in resamples of units, ``[resamples, columns]``."""
+        """Accuracies of every column in resamples of units, ``[resamples, columns]``."""
         return bootstrap.resampled_means(self.sums, self.sizes * self.seeds, seed=self.draws)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval, which is None where a single unit was tested."""
-
-    value: float
-    interval: Interval | None
-
-
-def estimate(
-    figure: Callable[..., np.ndarray],
-    *units: Units,
-    bounds: tuple[float, float] = (-math.inf, math.inf),
-) -> Estimate:
-    """A figure made of accuracies, with the interval that resampling gives it.
-
-    Args:
-        figure: from the accuracies of each of ``units``, ``[..., columns]``, to ``[...]``.
-        units: one, or of the source's and the target's test part, which are drawn apart.
-        bounds: what the figure cannot leave.
-    """
-    value = float(figure(*(some.accuracies for some in units)))
-    resampled = figure(*(some.resampled for some in units))
-    fewest = min(map(len, units))
-    return Estimate(value, bootstrap.interval(value, resampled, fewest, bounds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +67,7 @@ class AnswerTable:
         seeds: of the networks of every column.
         images: of the test part.
         right: how many seeds got an image right, int64 ``[images, columns]``.
+        by_seed: the accuracy of each network, float64 ``[seeds, columns]``.
     """
 
     target: str
@@ -106,6 +76,14 @@ class AnswerTable:
     seeds: tuple[int, ...]
     images: Images
     right: np.ndarray
+    by_seed: np.ndarray
+
+    @cached_property
+    def accuracies(self) -> np.ndarray:
+        """The mean accuracy over seeds of every column, 0..1; NaN without an image."""
+        if not len(self.images):
+            return np.full(len(self.columns), np.nan)
+        return np.asarray(self.right.mean(axis=0) / len(self.seeds))
 
     @cached_property
     def units(self) -> tuple[Units, ...]:
@@ -122,10 +100,75 @@ class AnswerTable:
         """Images of one name are a unit; an image without a name is one by itself."""
         keys = [known or f"\0{row}" for row, known in enumerate(names)]
         _, unit_of = np.unique(np.array(keys, dtype=object), return_inverse=True)
-        sums = np.zeros((unit_of.max() + 1, len(self.columns)), np.int64)
+        sums = np.zeros((unit_of.max(initial=-1) + 1, len(self.columns)), np.int64)
         np.add.at(sums, unit_of, self.right)
         draws = zlib.crc32(self.dataset.encode())
         return Units(name, np.bincount(unit_of), sums, len(self.seeds), draws)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval, which is None where a single person was tested, or none."""
+
+    value: float
+    interval: Interval | None
+
+
+def estimate(
+    figure: Callable[..., np.ndarray],
+    *tables: AnswerTable,
+    by_image: bool = False,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
+    """A figure made of accuracies, with the interval that resampling gives it.
+
+    An interval by people is never narrower than the one by image: a few who happen to agree would
+    promise more than their pictures can.
+
+    Args:
+        figure: from the accuracies of each table, ``[..., columns]``, to ``[...]``.
+        tables: one, or those of the source and of the target, which are drawn apart.
+        by_image: take images for independent, whoever they show.
+        bounds: what the figure cannot leave.
+    """
+    value = float(figure(*(table.accuracies for table in tables)))
+    if math.isnan(value):
+        return Estimate(value, None)
+
+    def resample(units: Sequence[Units]) -> Interval | None:
+        resampled = figure(*(some.resampled for some in units))
+        return bootstrap.interval(value, resampled, min(map(len, units)), bounds)
+
+    interval = resample([table.units[-1] for table in tables])
+    if not by_image:
+        interval = _wider(interval, resample([table.units[0] for table in tables]))
+    return Estimate(value, interval)
+
+
+def estimate_accuracy(table: AnswerTable, column: int, *, by_image: bool = False) -> Estimate:
+    """The accuracy of a column; never more certain than Wilson's interval for as many images.
+
+    Resampling alone takes a network that was right on all images for one that always is.
+    """
+    found = estimate(lambda a: a[..., column], table, by_image=by_image, bounds=(0, 1))
+    n = len(table.images)
+    return Estimate(found.value, _wider(found.interval, metrics.wilson(found.value * n, n)))
+
+
+def estimate_difference(
+    table: AnswerTable, first: int, second: int, *, by_image: bool = False
+) -> Estimate:
+    """By how much the accuracy of one column exceeds another's, on the same images."""
+    return estimate(
+        lambda a: a[..., first] - a[..., second], table, by_image=by_image, bounds=(-1, 1)
+    )
+
+
+def _wider(one: Interval | None, other: Interval | None) -> Interval | None:
+    """What holds both; None where one of them could be anything."""
+    if one is None or other is None:
+        return None
+    return Interval(min(one.low, other.low), max(one.high, other.high))
 
 
 def read_tables(
@@ -166,7 +209,7 @@ def _table(
     if allowed is not None:
         rows = np.flatnonzero(np.isin(images.labels, allowed))
     order = tuple(columns(records))
-    right = np.zeros((len(rows), len(order)), np.int64)
+    right = np.zeros((len(seeds), len(rows), len(order)), bool)
     for number, column in enumerate(order):
         runs = {r.seed: r.run for r in records if (r.strategy, r.amount) == column}
         if set(runs) != set(seeds):
@@ -174,10 +217,10 @@ def _table(
                 f"{answers.directory.results}: {column_name(column)} has the seeds "
                 f"{sorted(runs)}, other columns {sorted(seeds)}; finish the study with --resume"
             )
-        for run in runs.values():
-            right[:, number] += _right(answers.of(run)[dataset, "test"], allowed)[rows]
-    return AnswerTable(target, dataset, order, seeds, images.select(rows), right)
-
-
-def _right(answers: Answers, allowed: list[int] | None) -> np.ndarray:
-    return np.asarray(metrics.predict(answers.logits, allowed) == answers.images.labels)
+        for place, seed in enumerate(seeds):
+            given = metrics.predict(answers.of(runs[seed])[dataset, "test"].logits, allowed)
+            right[place, :, number] = (given == images.labels)[rows]
+    by_seed = right.mean(axis=1) if len(rows) else np.full(right[:, 0].shape, np.nan)
+    return AnswerTable(
+        target, dataset, order, seeds, images.select(rows), right.sum(axis=0), by_seed
+    )

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fercore.answer_table import AnswerTable, Estimate, UnitName, Units, estimate
+from fercore.answer_table import AnswerTable, UnitName, Units, estimate_difference
 from fercore.findings import Column
 from fercore.metrics import Interval
-from fercore.statistics import paired
+from fercore.statistics import bootstrap, paired
+from fercore.statistics.bootstrap import Spread
 
 LEVEL = 0.05
 
@@ -59,6 +60,8 @@ class Comparison:
         images: tested.
         difference: accuracy of the first minus that of the second, -1..1, mean over seeds.
         only_first, only_second: images that only one of them got right; None with several seeds.
+        over_seeds: how the difference spreads over seeds: of training's own chance, which
+            ``judgements`` do not speak of.
         judgements: the widest unit first; the last is by image.
     """
 
@@ -70,6 +73,7 @@ class Comparison:
     difference: float
     only_first: int | None
     only_second: int | None
+    over_seeds: Spread
     judgements: tuple[Judgement, ...]
 
 
@@ -80,7 +84,7 @@ def compare(table: AnswerTable) -> list[Comparison]:
         for first, second in itertools.combinations(range(len(table.columns)), 2)
         if _comparable(table.columns[first], table.columns[second])
     ]
-    judged = [_judge(units, pairs) for units in table.units]
+    judged = [_judge(table, units, pairs) for units in table.units]
     return [
         _comparison(table, pair, judgements)
         for pair, *judgements in zip(pairs, *judged, strict=True)
@@ -91,28 +95,25 @@ def _comparable(first: Column, second: Column) -> bool:
     return first[1] is None or second[1] is None or first[1] == second[1]
 
 
-def _judge(units: Units, pairs: Sequence[tuple[int, int]]) -> list[Judgement]:
-    """A judgement for each pair of column numbers."""
+def _judge(table: AnswerTable, units: Units, pairs: Sequence[tuple[int, int]]) -> list[Judgement]:
+    """A judgement for each pair of column numbers, from one kind of unit."""
     differences = [units.sums[:, first] - units.sums[:, second] for first, second in pairs]
     p_values = [paired.sign_flip(difference) for difference in differences]
     testable = len(pairs) * paired.smallest_p(len(units)) <= LEVEL
+    by_image = units.name == "image"
     return [
         Judgement(
             unit=units.name,
             units=len(units),
-            interval=_difference(units, first, second).interval,
+            interval=estimate_difference(table, *pair, by_image=by_image).interval,
             p=p,
             p_holm=p_holm,
             verdict=_verdict(int(difference.sum()), p_holm) if testable else "not testable",
         )
-        for (first, second), difference, p, p_holm in zip(
+        for pair, difference, p, p_holm in zip(
             pairs, differences, p_values, paired.holm(p_values), strict=True
         )
     ]
-
-
-def _difference(units: Units, first: int, second: int) -> Estimate:
-    return estimate(lambda a: a[..., first] - a[..., second], units, bounds=(-1, 1))
 
 
 def _verdict(difference: int, p_holm: float) -> Verdict:
@@ -132,8 +133,9 @@ def _comparison(
         first=table.columns[pair[0]],
         second=table.columns[pair[1]],
         images=len(table.images),
-        difference=_difference(table.units[0], *pair).value,
+        difference=float(table.accuracies[pair[0]] - table.accuracies[pair[1]]),
         only_first=int((first > second).sum()) if single else None,
         only_second=int((first < second).sum()) if single else None,
+        over_seeds=bootstrap.over_seeds(table.by_seed[:, pair[0]] - table.by_seed[:, pair[1]]),
         judgements=tuple(judgements),
     )

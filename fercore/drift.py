@@ -59,7 +59,7 @@ def relative_change(after: np.ndarray, before: np.ndarray) -> float | None:
 
 
 def linear_cka(one: np.ndarray, other: np.ndarray) -> float | None:
-    """The similarity of two layers, 0..1: linear CKA (Kornblith et al., 2019, equation 5).
+    """The similarity of two layers, 0..1: linear CKA (Kornblith et al., 2019).
 
     It is 1 for features that are equal up to rotation and one scale for all, and needs no pairing
     of channels. With fewer images than channels even unrelated features are well above 0.

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from fercore.answer_table import AnswerTable, Estimate, UnitName, Units, estimate
+from fercore.answer_table import AnswerTable, Estimate, UnitName, estimate, estimate_accuracy
 from fercore.answers import StudyAnswers
 from fercore.findings import Column
 from fercore.results import Record
@@ -100,13 +101,10 @@ def measure_memory(
         answers: of the study, which know what each run started from.
         records: all that the study measured.
         source, target: the two tables of one target.
-        by_image: take images for independent, rather than the widest unit that is known.
+        by_image: take images for independent, whoever they show.
     """
-    which = -1 if by_image else 0
-    units = source.units[which], target.units[which]
-    chance = levels.chance(target.images.labels)
     stages = _stages(answers, [r for r in records if r.target == source.target])
-    return [_memory(column, stages[column], source.columns, units, chance) for column in stages]
+    return [_memory(stages[column], source, target, by_image) for column in source.columns]
 
 
 def twin_effects(
@@ -139,43 +137,43 @@ def _stages(answers: StudyAnswers, records: Sequence[Record]) -> dict[Column, tu
 
 
 def _memory(
-    column: Column,
-    stages: Sequence[Column],
-    columns: Sequence[Column],
-    units: tuple[Units, Units],
-    chance: float,
+    stages: tuple[Column, ...], source: AnswerTable, target: AnswerTable, by_image: bool
 ) -> Memory:
-    source, target = units
-    order = [columns.index(stage) for stage in stages]
+    measure = partial(estimate, by_image=by_image)
+    order = [source.columns.index(stage) for stage in stages]
     first, own = order[0], order[-1]
+    chance = levels.chance(target.images.labels)
     # A column with an amount has seen the target.
     learned = next((i for i, stage in enumerate(stages) if stage[1] is not None), len(stages))
 
     def over_stages(accuracies: np.ndarray) -> np.ndarray:
         return accuracies[..., order, None]
 
-    def lost(measure: Callable[..., np.ndarray]) -> Estimate | None:
+    def lost(since: Callable[..., np.ndarray]) -> Estimate | None:
         if first == own:
             return None
-        return estimate(lambda a: measure(over_stages(a), (0,)), source, bounds=(-1, 1))
+        return measure(lambda a: since(over_stages(a), (0,)), source, bounds=(-1, 1))
 
     return Memory(
-        column=column,
-        stages=tuple(stages),
+        column=stages[-1],
+        stages=stages,
         accuracies=np.stack([source.accuracies[order], target.accuracies[order]], axis=1),
-        source=estimate(lambda a: a[..., own], source, bounds=(0, 1)),
-        target=estimate(lambda a: a[..., own], target, bounds=(0, 1)),
+        source=estimate_accuracy(source, own, by_image=by_image),
+        target=estimate_accuracy(target, own, by_image=by_image),
         forgetting=lost(memory.forgetting_from_first),
         forgetting_from_best=lost(memory.forgetting_from_best),
-        forward_transfer=estimate(
+        forward_transfer=measure(
             lambda a: memory.forward_transfer(over_stages(a), (learned,), (chance,)),
             target,
             bounds=(-1, 1),
         ),
-        retention=estimate(
+        retention=measure(
             lambda a: memory.retention(a[..., first], a[..., own]), source, bounds=(0, math.inf)
         ),
-        harmonic_mean=estimate(
-            lambda s, t: memory.harmonic_mean(s[..., own], t[..., own]), *units, bounds=(0, 1)
+        harmonic_mean=measure(
+            lambda s, t: memory.harmonic_mean(s[..., own], t[..., own]),
+            source,
+            target,
+            bounds=(0, 1),
         ),
     )

@@ -3,17 +3,25 @@
 import numpy as np
 import pytest
 
-from fercore.answer_table import AnswerTable, estimate, read_tables
+from fercore import metrics
+from fercore.answer_table import (
+    AnswerTable,
+    estimate,
+    estimate_accuracy,
+    estimate_difference,
+    read_tables,
+)
 from fercore.answers import Images, StudyAnswers
 from fercore.errors import FercoreError
 from fercore.run_directory import RunDirectory
 from tests.answered import record_of, small_study, write_images, write_run
 
 
-def table_of(right, subjects=None, groups=None, seeds=(0,), columns=None):
-    """A table of given right answers, ``[images, columns]``."""
+def table_of(right, subjects=None, groups=None, columns=None, dataset="tgt"):
+    """A table of given right answers: ``[images, columns]`` of one seed, or ``[seeds, ...]``."""
     right = np.asarray(right)
-    count = len(right)
+    right = right if right.ndim == 3 else right[None]
+    seeds, count, width = right.shape
     names = tuple(map(str, range(count)))
     images = Images(
         labels=np.arange(count) % 7,
@@ -22,8 +30,15 @@ def table_of(right, subjects=None, groups=None, seeds=(0,), columns=None):
         groups=tuple(groups or [""] * count),
         sha256=names,
     )
-    columns = columns or tuple(("ABCDEFGH"[i], 100) for i in range(right.shape[1]))
-    return AnswerTable("tgt", "tgt", columns, seeds, images, right)
+    return AnswerTable(
+        target="tgt",
+        dataset=dataset,
+        columns=columns or tuple(("ABCDEFGH"[i], 100) for i in range(width)),
+        seeds=tuple(range(seeds)),
+        images=images,
+        right=right.sum(axis=0),
+        by_seed=right.sum(axis=1) / max(count, 1),
+    )
 
 
 def test_two_tables_a_target_with_every_column(tmp_path):
@@ -43,7 +58,7 @@ def test_people_are_units_where_they_are_known(tmp_path):
     people = target.units[0]
     np.testing.assert_array_equal(people.sizes, [2, 3, 1])
     np.testing.assert_array_equal(people.sums, [[0, 2, 1], [1, 2, 1], [1, 1, 0]])
-    np.testing.assert_allclose(people.accuracies, [2 / 6, 5 / 6, 2 / 6])
+    np.testing.assert_allclose(target.accuracies, [2 / 6, 5 / 6, 2 / 6])
 
 
 def test_sequences_stand_in_for_people_and_the_nameless_for_themselves():
@@ -63,8 +78,9 @@ def test_seeds_are_counted_together(tmp_path):
     source, target = read_tables(StudyAnswers(directory), records)
     assert source.seeds == (0, 1, 2)
     np.testing.assert_array_equal(source.right[:, 0], [2, 1])
-    assert source.units[0].accuracies[0] == pytest.approx(3 / 6)
-    assert target.units[0].accuracies[0] == 1
+    np.testing.assert_array_equal(source.by_seed[:, 0], [0.5, 1, 0])
+    assert source.accuracies[0] == pytest.approx(3 / 6)
+    assert target.accuracies[0] == 1
 
 
 def test_columns_with_other_seeds_are_refused(tmp_path):
@@ -88,17 +104,41 @@ def test_shared_classes_leave_out_images_and_answers(tmp_path):
 
 
 def test_an_estimate_resamples_what_it_is_made_of(random):
-    right = random.random((40, 2)) < [0.5, 0.9]
-    people = np.repeat(np.arange(8), 5).astype(str).tolist()
-    by_person, by_image = table_of(right.astype(int), subjects=people).units
-    found = estimate(lambda a: a[..., 1] - a[..., 0], by_person, bounds=(-1, 1))
+    right = (random.random((40, 2)) < [0.5, 0.9]).astype(int)
+    table, other = table_of(right), table_of(random.permutation(right), dataset="src")
+    found = estimate_difference(table, 1, 0)
     assert found.value == pytest.approx(right[:, 1].mean() - right[:, 0].mean())
     assert found.interval.low < found.value < found.interval.high
-    # A sum of two that are drawn apart is less uncertain than twice the one.
-    twice = estimate(lambda a, b: a[..., 1] + b[..., 1], by_person, by_image)
-    once = estimate(lambda a: a[..., 1], by_person)
+    # The sum of two that are drawn apart is less uncertain than twice the one.
+    twice = estimate(lambda a, b: a[..., 1] + b[..., 1], table, other)
+    once = estimate(lambda a: a[..., 1], table)
     assert twice.value == pytest.approx(2 * once.value)
-    assert twice.interval.high - twice.interval.low < 2 * (once.interval.high - once.interval.low)
+    assert width(twice) == pytest.approx(np.sqrt(2) * width(once), rel=0.05)
+
+
+def width(found):
+    return found.interval.high - found.interval.low
+
+
+def test_people_who_differ_widen_an_interval_and_people_who_agree_do_not_narrow_it():
+    differ = np.repeat([[1], [1], [1], [0], [0], [0]], 10, axis=0)
+    agree = np.tile([[1], [0]], (30, 1))
+    people = [str(i // 10) for i in range(60)]
+    for right, wider in ((differ, True), (agree, False)):
+        table = table_of(right, subjects=people)
+        by_person, by_image = (
+            estimate_accuracy(table, 0),
+            estimate_accuracy(table, 0, by_image=True),
+        )
+        assert by_person.value == by_image.value == 0.5
+        assert (width(by_person) > 1.5 * width(by_image)) == wider
+        assert width(by_person) >= width(by_image)
+
+
+def test_all_right_is_not_always_right():
+    found = estimate_accuracy(table_of(np.ones((20, 1), int)), 0)
+    assert found.value == 1
+    assert found.interval.low == pytest.approx(metrics.wilson(20, 20).low)
 
 
 def test_source_and_target_are_drawn_apart(tmp_path):
@@ -109,5 +149,12 @@ def test_source_and_target_are_drawn_apart(tmp_path):
 
 def test_one_person_gives_no_interval():
     table = table_of([[1, 0], [0, 0]], subjects=["ann", "ann"])
-    assert estimate(lambda a: a[..., 0], table.units[0]).interval is None
-    assert estimate(lambda a: a[..., 0], table.units[1]).interval is not None
+    assert estimate_accuracy(table, 0).interval is None
+    assert estimate_accuracy(table, 0, by_image=True).interval is not None
+
+
+def test_no_image_gives_no_figure():
+    table = table_of(np.zeros((0, 2), int))
+    found = estimate_difference(table, 0, 1)
+    assert np.isnan(found.value)
+    assert found.interval is None

@@ -94,10 +94,26 @@ def test_one_person_has_no_interval():
     assert found.judgements[0].verdict == "not testable"
 
 
+COUNTS = np.array([[3, 1], [2, 2], [1, 0], [3, 3], [0, 2]])
+"""How many of three seeds got each of five images right, for two columns."""
+
+SEEDS = np.array([seed < COUNTS for seed in range(3)])
+"""Which they were: accuracies are 4/5, 3/5, 2/5 and 4/5, 3/5, 1/5."""
+
+
 def test_several_seeds_are_judged_together():
-    """Three seeds: image scores are 0 to 3, and their difference is flipped as a whole."""
-    right = np.array([[3, 1], [2, 2], [1, 0], [3, 3], [0, 2]])
-    (found,) = compare(table_of(right, seeds=(0, 1, 2)))
+    """An image's score is 0 to 3, and its difference is flipped as a whole."""
+    (found,) = compare(table_of(SEEDS))
     assert found.difference == pytest.approx((8 - 9) / 15)
     assert found.only_first is None
     assert found.judgements[0].p == pytest.approx(paired.sign_flip(np.array([-2, 0, -1, 0, 2])))
+
+
+def test_the_spread_over_seeds_is_told_apart():
+    (found,) = compare(table_of(SEEDS))
+    differences = np.array([0, 0, -0.2])
+    assert found.over_seeds.mean == pytest.approx(differences.mean())
+    assert found.over_seeds.sd == pytest.approx(differences.std(ddof=1))
+    assert found.over_seeds.mean == pytest.approx(found.difference)
+    (single,) = compare(table_of(SEEDS[0]))
+    assert single.over_seeds.sd is None

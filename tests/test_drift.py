@@ -34,7 +34,7 @@ def products(features):
 
 
 def test_cka_is_the_papers_in_feature_space(random):
-    """Equation 5 of Kornblith et al. with channels by channels, where ours has images by images."""
+    """Kornblith et al. give it by products of channels, too, where ours has those of images."""
     x, y = random.normal(size=(30, 6)), random.normal(size=(30, 4))
     y[:, 0] += x[:, 1]
     a, b = x - x.mean(axis=0), y - y.mean(axis=0)

@@ -5,12 +5,13 @@ subjects rather than images (the cluster bootstrap; Davison and Hinkley, 1997, s
 interval speak of new people, and makes it as wide as that is.
 
 An interval is the figure plus or minus Student's t times the bootstrap's standard error, times
-``sqrt(n / (n - 1))`` for the spread that a resample of ``n`` units lacks (Hesterberg, 2015, section
-4.4). Percentile and BCa intervals end within the range of the units seen, so that with ``n`` of
-them they cannot hold more than ``1 - 2 ** (1 - n)``: 75 % for three subjects. In simulations with
-subjects who differ, these held about 94 % from three subjects on, but percentile intervals 72 %
-with three, 86 % with six and 90 % with ten. The price is symmetry. With few subjects the width
-itself is a matter of luck: three who happen to agree give a narrow interval.
+``sqrt(n / (n - 1))`` for the spread that a resample of ``n`` units lacks (Hesterberg, 2015, who
+shows that percentile intervals are too narrow for small samples). Percentile and BCa intervals end
+within the range of the units seen, and the chance that ``n`` units lie on both sides of the truth
+is about ``1 - 2 ** (1 - n)``: 75 % for three subjects. In simulations with subjects who differ,
+ours held about 94 % from three subjects on, percentile intervals 72 % with three, 86 % with six and
+90 % with ten. The price is symmetry. With few subjects the width itself is a matter of luck: three
+who happen to agree give a narrow interval.
 """
 
 from __future__ import annotations

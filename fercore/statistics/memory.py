@@ -30,7 +30,7 @@ def forgetting_from_first(accuracies: np.ndarray, learned: Sequence[int]) -> np.
 def forgetting_from_best(accuracies: np.ndarray, learned: Sequence[int]) -> np.ndarray:
     """What was lost since the best stage: the mean of ``max(R[:last, j]) - R[last, j]``.
 
-    The measure of Chaudhry et al. (2018), equation 3; with two stages both definitions agree.
+    The measure of Chaudhry et al. (2018); with two stages both definitions agree.
     Over the tasks learned before the last stage; NaN if there is none.
     """
     return _mean(

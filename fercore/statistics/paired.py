@@ -35,9 +35,9 @@ def sign_flip(differences: np.ndarray) -> float:
 
     Under the null hypothesis the two networks are interchangeable for each unit, so that its
     difference could as well have had the other sign: p is the share of all ``2 ** units`` choices
-    of signs whose sum is at least as far from 0 as the observed one (Fisher, 1935; Good, 2005,
-    section 3.2). Whole numbers make this exact for any number of units, as the distribution of the
-    sum can be built up unit by unit (Pagano and Tritchler, 1983).
+    of signs whose sum is at least as far from 0 as the observed one (Fisher, 1935). Whole numbers
+    make this exact for any number of units, as the distribution of the sum can be built up unit by
+    unit (Pagano and Tritchler, 1983).
 
     Args:
         differences: integers ``[units]``: by how many images (over all seeds) the first network
