@@ -119,6 +119,7 @@ def _questions(material: Material) -> Content | None:
     return {
         "questions": questions.ask(material.targets, material.comparisons, shared),
         "pairs": [(*of, versus.rows(some)) for of, some in material.comparisons.pairs.items()],
+        "seeds": len(material.study.seeds),
         "missing": material.comparisons.missing,
         "answers": material.table.answers,
     }

@@ -67,10 +67,14 @@ def compare(study: StudyFiles, answers: StudyAnswers, *, shared: bool = False) -
 
 @dataclass(frozen=True)
 class PairRow:
-    """A line of the list of all pairs: one judgement of one pair."""
+    """A line of the list of all pairs: one judgement of one pair.
+
+    ``seeds`` is the interval of the difference over other trainings; "" with one seed.
+    """
 
     pair: str
     difference: str
+    seeds: str
     unit: str
     interval: str
     p: str
@@ -85,18 +89,22 @@ def rows(pairs: Sequence[Comparison]) -> list[PairRow]:
 
 def _row(pair: Comparison, judgement: Judgement) -> PairRow:
     plural = {"subject": "people", "sequence": "sequences", "image": "images"}[judgement.unit]
-    interval = "one unit gives none"
-    if judgement.interval is not None:
-        interval = " to ".join(svg.signed(100 * bound, 1) for bound in judgement.interval)
     return PairRow(
         pair=f"{column_name(pair.first)} \N{MINUS SIGN} {column_name(pair.second)}",
         difference=svg.signed(100 * pair.difference, 1),
+        seeds=_range(pair.over_seeds.interval),
         unit=f"{judgement.units:,} {plural}",
-        interval=interval,
+        interval=_range(judgement.interval),
         p=f"{judgement.p:.2g}",
         p_holm=f"{judgement.p_holm:.2g}",
         verdict=judgement.verdict,
     )
+
+
+def _range(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    return " to ".join(svg.signed(100 * bound, 1) for bound in interval)
 
 
 _OPPOSITE: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}

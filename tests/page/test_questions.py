@@ -143,6 +143,20 @@ def test_every_pair_is_listed_with_its_p_values(folder):
     assert row.verdict == "worse"
 
 
+def test_pairs_tell_how_other_trainings_would_differ(tmp_path):
+    folder = StudyFolder(tmp_path / "run", seeds=2)
+    records = [r for column in STUDY[:2] for r in folder.write_run(column, seed=0)]
+    records += folder.write_run(STUDY[0], seed=1)
+    records += folder.write_run(Column("FC", 50, 15, 11), seed=1)
+    folder.finish(records)
+    _, comparisons = asked(folder)
+    (pair,) = {(row.pair, row.seeds) for row in versus.rows(comparisons.pairs["tgt", "src"])}
+    # 6 and 3 of 21 images lost: mean 21.4 points, half of their distance times Student's 12.7062.
+    mean, half = 100 * 4.5 / 21, 12.7062 * 100 * 1.5 / 21
+    expected = " to ".join(f"{-mean + sign * half:+.1f}" for sign in (-1, 1))
+    assert pair == ("FC 50 \N{MINUS SIGN} BL", expected.replace("-", "\N{MINUS SIGN}"))
+
+
 def test_without_answers_it_says_how_to_get_them(tmp_path):
     folder = StudyFolder(tmp_path / "run")
     folder.write_run(STUDY[0], with_answers=False)
