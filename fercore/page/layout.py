@@ -117,7 +117,7 @@ def _questions(material: Material) -> Content | None:
         return None
     shared = versus.compare(material.study, material.answers, shared=True)
     return {
-        "questions": questions.ask(material.targets, material.comparisons, shared),
+        "questions": questions.ask(material.study, material.comparisons, shared),
         "pairs": [(*of, versus.rows(some)) for of, some in material.comparisons.pairs.items()],
         "seeds": len(material.study.seeds),
         "missing": material.comparisons.missing,

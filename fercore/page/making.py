@@ -42,7 +42,8 @@ def progress(study: StudyFiles) -> str | None:
     now = ""
     if current is not None:
         now = f" {current.id} has trained {len(current.epochs)} of {current.planned_epochs} epochs."
-    return f"This study is not finished: {of} trained and tested.{now}"
+    resume = f"fercore-train protocol --out {study.directory.path} --resume"
+    return f"{of} trained and tested.{now} If it does not run now, continue it with {resume}."
 
 
 def _row(run: RunFiles) -> RunRow:

@@ -16,6 +16,7 @@ from fercore.data.dataset import CLASSES
 from fercore.findings import Cell, Target
 from fercore.measures import BASELINE
 from fercore.page import svg
+from fercore.page.study import StudyFiles
 from fercore.page.versus import Comparisons, Versus
 
 ALONE = "TO"
@@ -35,20 +36,20 @@ Phrases = Mapping[Verdict, tuple[str, str]]
 """What is said of one network, and of several, with each verdict."""
 
 
-def ask(targets: Sequence[Target], comparisons: Comparisons, shared: Comparisons) -> list[Question]:
+def ask(study: StudyFiles, comparisons: Comparisons, shared: Comparisons) -> list[Question]:
     """The three questions; none without comparisons.
 
     Args:
-        targets: of the study.
+        study: what is asked.
         comparisons: over all classes.
         shared: over the classes that source and target both have.
     """
     if not comparisons.pairs:
         return []
     return [
-        _memory(targets, comparisons, shared),
-        _best(targets, comparisons),
-        _transfer(targets, comparisons),
+        _memory(study.targets, comparisons, shared),
+        _best(study.targets, comparisons),
+        _transfer(study, comparisons),
     ]
 
 
@@ -129,7 +130,7 @@ def _both(cell: Cell, target: Target) -> str:
 # -- 3: transfer ------------------------------------------------------------------------------
 
 
-def _transfer(targets: Sequence[Target], comparisons: Comparisons) -> Question:
+def _transfer(study: StudyFiles, comparisons: Comparisons) -> Question:
     title = "Does transfer help at all?"
     phrases: Phrases = {
         "better": _than("better", "training on the target alone"),
@@ -138,11 +139,11 @@ def _transfer(targets: Sequence[Target], comparisons: Comparisons) -> Question:
     }
     every: list[Versus] = []
     answers = []
-    for target in targets:
+    for target in study.targets:
         texts, mine = [], []
         for column in (column for column in target.cells if column[0] == ALONE):
             against = comparisons.against(target.name, target.name, column)
-            against = [versus for versus in against if versus.column != BASELINE]
+            against = [v for v in against if v.column != BASELINE and study.knows_source(v.column)]
             reached = target.cells[column].target
             texts.append(
                 f"With {column[1]} % of {target.name}'s training images and nothing else, a "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import msgspec
 from fercore import results
 from fercore.errors import FercoreError
 from fercore.files import read_json
-from fercore.findings import Column, Target, by_target, columns
+from fercore.findings import Column, Target, by_target
 from fercore.results import Record
 from fercore.run_directory import DatasetFacts, RunDirectory
 
@@ -23,7 +23,6 @@ class Followed(msgspec.Struct, frozen=True):
     """A validation set after an epoch."""
 
     accuracy: float
-    loss: float
     n: int
 
 
@@ -32,7 +31,6 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
 
     epoch: int
     train_accuracy: float
-    train_loss: float
     validation: dict[str, Followed]
     best: bool
     seconds: float
@@ -137,11 +135,6 @@ class StudyFiles:
         return by_target(self.records)
 
     @property
-    def columns(self) -> list[Column]:
-        """Strategies and amounts that were tested on a target."""
-        return columns([record for record in self.records if record.target is not None])
-
-    @property
     def source(self) -> str | None:
         return next(iter(self.datasets), None)
 
@@ -161,12 +154,24 @@ class StudyFiles:
         missing = set(self.planned) - {run.id for run in self.runs if run.records}
         return self.directory.results.exists() and not missing
 
+    def lineage(self, run: RunFiles) -> list[RunFiles]:
+        """The run, the one it starts from, and so on."""
+        by_id = {other.id: other for other in self.runs}
+        found = [run]
+        while (parent := by_id.get(found[-1].facts.starts_from or "")) is not None:
+            found.append(parent)
+        return found
+
     def starts_from_baseline(self, run: RunFiles) -> bool:
         """Whether BL is what a run starts from, directly or not."""
-        by_id = {other.id: other for other in self.runs}
-        while (parent := by_id.get(run.facts.starts_from or "")) is not None:
-            run = parent
-        return run.facts.strategy.name == "BL"
+        return self.lineage(run)[-1].facts.strategy.name == "BL"
+
+    def knows_source(self, column: Column) -> bool:
+        """Whether networks of a column have learned from the source, now or before."""
+        runs = (run for run in self.runs if run.column == column)
+        return any(
+            self.source in run.facts.learned_from for one in runs for run in self.lineage(one)
+        )
 
 
 def read(directory: RunDirectory, planned: Sequence[str] = ()) -> StudyFiles:
@@ -234,11 +239,13 @@ def _epochs(path: Path) -> tuple[Epoch, ...]:
         raise FercoreError(f"{path}: is damaged ({error}); delete it and run again") from None
 
 
-def _order(settings: dict[str, Any], datasets: list[str], planned: Sequence[str]) -> Any:
+def _order(
+    settings: dict[str, Any], datasets: list[str], planned: Sequence[str]
+) -> Callable[[RunFiles], tuple[int, ...]]:
     """The key by which runs are sorted: their place in the plan, else as the table has them."""
     strategies = ["BL", *settings.get("strategies", ())]
 
-    def place(names: Sequence[str | None], name: str | None) -> int:
+    def place(names: Sequence[str], name: str) -> int:
         return names.index(name) if name in names else len(names)
 
     def key(run: RunFiles) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from fercore.run_directory import RunDirectory
 
@@ -39,5 +40,8 @@ def _ended(directory: RunDirectory) -> bool:
 
 def _stamp(directory: RunDirectory) -> Stamp:
     """When each file that the page is made from was written."""
-    paths = [*directory.path.glob("*.json"), *directory.path.glob("runs/*/*.json*")]
-    return tuple(sorted((str(path), path.stat().st_mtime_ns) for path in paths))
+    times = []
+    for path in (*directory.path.glob("*.json"), *directory.path.glob("runs/*/*.json*")):
+        with suppress(FileNotFoundError):  # removed since it was listed
+            times.append((str(path), path.stat().st_mtime_ns))
+    return tuple(sorted(times))

@@ -136,7 +136,7 @@ class StudyFolder:
             "target": target,
             "amount": column.amount,
             "seed": seed,
-            "starts_from": f"BL{suffix}" if column.strategy == "FC" else None,
+            "starts_from": f"BL{suffix}" if column.strategy in ("FC", "RE") else None,
             "trains_on": [
                 {
                     "dataset": dataset,

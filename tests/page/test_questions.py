@@ -18,7 +18,7 @@ def asked(folder):
     study = read(folder.directory)
     answers = StudyAnswers(folder.directory)
     comparisons, shared = (versus.compare(study, answers, shared=only) for only in (False, True))
-    return questions.ask(study.targets, comparisons, shared), comparisons
+    return questions.ask(study, comparisons, shared), comparisons
 
 
 @pytest.fixture
@@ -88,6 +88,14 @@ def test_transfer_that_helps_and_that_harms(tmp_path):
     assert "FC 100 (+52.4) is better than training on the target alone." in sentences
     assert "RE 100 (\N{MINUS SIGN}47.6) is worse than training on the target alone." in sentences
     assert transfer.short.startswith("Of 2 networks that saw both sets, 1 is better than")
+
+
+def test_networks_that_never_saw_the_source_are_no_transfer(tmp_path):
+    folder = StudyFolder(tmp_path / "run")
+    folder.write_study([*STUDY, Column("mine", 100, 5, 15)])  # from random weights, on the target
+    transfer = asked(folder)[0][2]
+    assert transfer.short.startswith("Of 4 networks that saw both sets")
+    assert "mine" not in " ".join(transfer.answers[0][1])
 
 
 def test_without_a_network_of_the_target_alone_nothing_is_claimed(tmp_path):
