@@ -12,6 +12,7 @@ from fercore.page import svg
 from fercore.page.confusion import Role
 from fercore.page.svg import Chart, Mark, Scale
 from fercore.page.versus import Comparisons
+from fercore.page.words import signed
 
 WIDTH, LEFT, RIGHT, NUMBER = 380, 78, 330, 376
 ROW, TOP = 19, 20
@@ -98,7 +99,7 @@ def _chart(id: str, title: str, bars: Sequence[Bar], x: Scale, strategies: Seque
     marks = []
     for tick in x.ticks(8):
         marks.append(svg.line((x(tick), TOP - 4), (x(tick), bottom), "grid"))
-        marks.append(svg.text(x(tick), TOP - 8, svg.signed(tick), "tick", "middle"))
+        marks.append(svg.text(x(tick), TOP - 8, signed(tick), "tick", "middle"))
     for number, bar in enumerate(bars):
         marks += _row(bar, x, TOP + ROW * number, strategies)
     marks.append(svg.line((x(0), TOP - 4), (x(0), bottom), "zero"))
@@ -114,7 +115,7 @@ def _row(bar: Bar, x: Scale, top: float, strategies: Sequence[str]) -> list[Mark
     marks = [
         svg.text(LEFT - 8, middle + 4, bar.cell.name, "name", "end"),
         svg.rect(start, top + 4, max(end - start, 0.5), ROW - 8, f"bar {css}", _said(bar)),
-        svg.text(NUMBER, middle + 4, svg.signed(bar.points, 1), "number", "end"),
+        svg.text(NUMBER, middle + 4, signed(bar.points, 1), "number", "end"),
     ]
     if bar.wider is not None:
         ends = (min(max(x(bound), LEFT), RIGHT) for bound in bar.wider)
@@ -129,11 +130,11 @@ def _row(bar: Bar, x: Scale, top: float, strategies: Sequence[str]) -> list[Mark
 
 
 def _said(bar: Bar) -> str:
-    text = f"{bar.cell.name} {svg.signed(bar.points, 1)} ({_range(bar.interval)}"
+    text = f"{bar.cell.name} {signed(bar.points, 1)} ({_range(bar.interval)}"
     if bar.wider is not None:
         text += f", by {bar.by} {_range(bar.wider)}"
     return f"{text})"
 
 
 def _range(interval: Interval) -> str:
-    return " to ".join(svg.signed(bound, 1) for bound in interval)
+    return " to ".join(signed(bound, 1) for bound in interval)

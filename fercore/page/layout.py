@@ -27,9 +27,9 @@ from fercore.page import (
     questions,
     versus,
 )
-from fercore.page.questions import listed
 from fercore.page.study import StudyFiles
 from fercore.page.versus import Comparisons
+from fercore.page.words import MINUS, listed, percent, signed
 from fercore.report import Table
 from fercore.results import Record
 
@@ -89,7 +89,7 @@ def lay_out(study: StudyFiles, refresh: int, with_faces: bool) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, points=_points, cell=_cell, number=_number, drift=_drift
+        percent=percent, points=_points, cell=_cell, number=_number, drift=_drift
     )
     return environment.get_template("page.html").render(
         study=study,
@@ -237,13 +237,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Material], Content | None]]] = {
 # -- filters ----------------------------------------------------------------------------------
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _points(change: float) -> str:
-    points = round(100 * change)
-    return f"{points:+d}".replace("-", "\N{MINUS SIGN}") if points else "±0"
+    text = signed(100 * change)
+    return text if text != "0" else "±0"
 
 
 def _number(count: int) -> str:
@@ -259,4 +255,4 @@ def _drift(value: float) -> str:
 
 def _cell(text: str) -> str:
     """A cell of the table as print has it: minus signs, and intervals that can be read aloud."""
-    return text.replace("-", "\N{MINUS SIGN}").replace("..", " to ")
+    return text.replace("-", MINUS).replace("..", " to ")

@@ -11,6 +11,7 @@ from fercore.answers import StudyAnswers
 from fercore.findings import Column, column_name
 from fercore.measures import Level
 from fercore.page.study import StudyFiles
+from fercore.page.words import percent
 from fercore.report import Row
 from fercore.statistics.levels import TwinEffect
 
@@ -54,9 +55,9 @@ def memory_rows(
 
 def _level(level: Level) -> str:
     return (
-        f"On {level.dataset}'s {level.images:,} test images, guessing gets {_percent(level.chance)}"
+        f"On {level.dataset}'s {level.images:,} test images, guessing gets {percent(level.chance)}"
         f", and always naming the commonest class of its training part "
-        f"{_percent(level.majority)}."
+        f"{percent(level.majority)}."
     )
 
 
@@ -68,7 +69,7 @@ def _twins(dataset: str, effects: dict[Column, TwinEffect]) -> list[str]:
             texts.append(
                 f"{column_name(column)} had seen exact twins of {effect.twins:,} of {effect.n:,} "
                 f"test images of {dataset}; without them it reaches "
-                f"{_percent(effect.accuracy_without)} rather than {_percent(effect.accuracy)}."
+                f"{percent(effect.accuracy_without)} rather than {percent(effect.accuracy)}."
             )
     return texts
 
@@ -86,7 +87,3 @@ def _interval(estimate: Estimate | None) -> str:
         return ""
     low, high = estimate.interval
     return f"{100 * low:.1f}..{100 * high:.1f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -15,9 +15,9 @@ from fercore.comparison import Judgement, Verdict
 from fercore.data.dataset import CLASSES
 from fercore.findings import Cell, Target
 from fercore.measures import BASELINE
-from fercore.page import svg
 from fercore.page.study import StudyFiles
 from fercore.page.versus import Comparisons, Versus
+from fercore.page.words import listed, percent, points
 
 ALONE = "TO"
 """The strategy that never sees the source."""
@@ -99,11 +99,11 @@ def _about_best(target: Target, comparisons: Comparisons) -> list[str]:
     best, *others = sorted(target.cells.values(), key=lambda c: c.validation, reverse=True)
     images = " and ".join(f"{n:,}" for n in best.validation_images)
     chosen = (
-        f"{best.name} has the best mean validation accuracy: {_percent(best.validation)} of "
+        f"{best.name} has the best mean validation accuracy: {percent(best.validation)} of "
         f"{images} images"
     )
     if others:
-        chosen += f". Next comes {others[0].name} with {_percent(others[0].validation)}"
+        chosen += f". Next comes {others[0].name} with {percent(others[0].validation)}"
     texts = [f"{chosen}.", f"On test images it reaches {_both(best, target)}."]
     for dataset in (target.source, target.name):
         phrases: Phrases = {
@@ -121,7 +121,7 @@ def _both(cell: Cell, target: Target) -> str:
     for name, accuracy in ((target.source, cell.source), (target.name, cell.target)):
         low, high = accuracy.interval
         parts.append(
-            f"{_percent(accuracy.value)} on {name} ({100 * low:.1f} to {100 * high:.1f}, "
+            f"{percent(accuracy.value)} on {name} ({100 * low:.1f} to {100 * high:.1f}, "
             f"n={accuracy.n:,})"
         )
     return " and ".join(parts)
@@ -147,7 +147,7 @@ def _transfer(study: StudyFiles, comparisons: Comparisons) -> Question:
             reached = target.cells[column].target
             texts.append(
                 f"With {column[1]} % of {target.name}'s training images and nothing else, a "
-                f"network reaches {_percent(reached.value)} of {reached.n:,} test images."
+                f"network reaches {percent(reached.value)} of {reached.n:,} test images."
             )
             texts += _verdicts(against, phrases, target.name)
             mine += against
@@ -164,12 +164,6 @@ def _transfer(study: StudyFiles, comparisons: Comparisons) -> Question:
 
 
 # -- in words ---------------------------------------------------------------------------------
-
-
-def listed(names: Sequence[str]) -> str:
-    """``a, b and c``."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _alike(reference: str) -> tuple[str, str]:
@@ -217,7 +211,7 @@ def _verdicts(versus: Sequence[Versus], phrases: Phrases, dataset: str) -> list[
 
 
 def _said(versus: Versus) -> str:
-    return f"{versus.name} ({svg.signed(100 * versus.difference, 1)})"
+    return f"{versus.name} ({points(versus.difference)})"
 
 
 def _basis(versus: Sequence[Versus], dataset: str) -> list[str]:
@@ -232,7 +226,3 @@ def _basis(versus: Sequence[Versus], dataset: str) -> list[str]:
         f"That is by image, and so speaks of other photographs of the same {kind}: the "
         f"{widest.units} {kind} in {dataset}'s test part are too few for any verdict on others."
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -78,12 +78,6 @@ def enclosing(values: Sequence[float], low: float = -math.inf, high: float = mat
     return max(bounds[0], low), min(bounds[1], high)
 
 
-def signed(number: float, digits: int = 0) -> str:
-    """A change, with a sign unless it is nought."""
-    text = f"{number:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
-
-
 # -- marks ------------------------------------------------------------------------------------
 
 

@@ -12,8 +12,8 @@ from fercore.comparison import Comparison, Judgement, Verdict
 from fercore.errors import FercoreError
 from fercore.findings import Column, column_name
 from fercore.metrics import Interval
-from fercore.page import svg
 from fercore.page.study import StudyFiles
+from fercore.page.words import MINUS, points, points_range
 
 
 @dataclass(frozen=True)
@@ -90,21 +90,15 @@ def rows(pairs: Sequence[Comparison]) -> list[PairRow]:
 def _row(pair: Comparison, judgement: Judgement) -> PairRow:
     plural = {"subject": "people", "sequence": "sequences", "image": "images"}[judgement.unit]
     return PairRow(
-        pair=f"{column_name(pair.first)} \N{MINUS SIGN} {column_name(pair.second)}",
-        difference=svg.signed(100 * pair.difference, 1),
-        seeds=_range(pair.over_seeds.interval),
+        pair=f"{column_name(pair.first)} {MINUS} {column_name(pair.second)}",
+        difference=points(pair.difference),
+        seeds=points_range(pair.over_seeds.interval),
         unit=f"{judgement.units:,} {plural}",
-        interval=_range(judgement.interval),
+        interval=points_range(judgement.interval),
         p=f"{judgement.p:.2g}",
         p_holm=f"{judgement.p_holm:.2g}",
         verdict=judgement.verdict,
     )
-
-
-def _range(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
-    return " to ".join(svg.signed(100 * bound, 1) for bound in interval)
 
 
 _OPPOSITE: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}

@@ -5,9 +5,10 @@ import pytest
 
 from fercore.answers import StudyAnswers
 from fercore.findings import by_target
-from fercore.page import changes, svg
+from fercore.page import changes
 from fercore.page.study import read
 from fercore.page.versus import Comparisons, compare
+from fercore.page.words import signed
 from tests.page.folder import StudyFolder
 from tests.records import study
 
@@ -76,4 +77,4 @@ def test_paired_intervals_where_answers_are_known(tmp_path):
 
 
 def points(interval):
-    return " to ".join(svg.signed(100 * bound, 1) for bound in interval)
+    return " to ".join(signed(100 * bound, 1) for bound in interval)

@@ -39,16 +39,6 @@ def test_steps_are_one_two_or_five(least, step):
     assert svg.round_step(least) == pytest.approx(step)
 
 
-def test_changes_have_signs_but_nought_has_none():
-    assert [svg.signed(x, 1) for x in (2.0, -2.04, 0.0, -0.01)] == [
-        "+2.0",
-        "\N{MINUS SIGN}2.0",
-        "0.0",
-        "0.0",
-    ]
-    assert svg.signed(-40) == "\N{MINUS SIGN}40"
-
-
 def test_symbols_differ_and_come_again():
     drawn = [svg.symbol(kind, (10, 10), "point") for kind in range(7)]
     shapes = [(mark.tag, tuple(mark.attributes.values())) for mark in drawn]
