@@ -102,7 +102,7 @@ def _described(run: RunFiles, study: StudyFiles) -> str:
     if study.settings.get("seeds", 1) > 1:
         texts.append(f"Seed {run.facts.seed}.")
     if not run.records:
-        texts.append(f"In training: epoch {last.epoch} of {run.planned_epochs}.")
+        texts.append(f"In training: epoch {run.progress}.")
     if chosen is None:
         return " ".join(texts)
     texts.append(f"Epoch {chosen.epoch} of {len(run.epochs)} is kept.")

@@ -41,7 +41,7 @@ def progress(study: StudyFiles) -> str | None:
     current = next((run for run in study.runs if run.epochs and not run.records), None)
     now = ""
     if current is not None:
-        now = f" {current.id} has trained {len(current.epochs)} of {current.planned_epochs} epochs."
+        now = f" {current.id} has trained {current.progress} epochs."
     resume = f"fercore-train protocol --out {study.directory.path} --resume"
     return f"{of} trained and tested.{now} If it does not run now, continue it with {resume}."
 
@@ -61,7 +61,7 @@ def _row(run: RunFiles) -> RunRow:
         id=run.id,
         state=state,
         trained=", ".join(run.facts.strategy.trainable),
-        epochs=f"{len(run.epochs)} of {run.planned_epochs}",
+        epochs=run.progress,
         chosen=how,
         time=duration(run.seconds),
     )

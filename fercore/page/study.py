@@ -80,7 +80,7 @@ class RunFiles:
     """One run: what it is, how far it came, and what it measured (nothing until it is tested)."""
 
     facts: RunFacts
-    planned_epochs: int  # 0 where training has not begun
+    planned_epochs: int  # 0 while that is not known
     epochs: tuple[Epoch, ...]
     records: tuple[Record, ...]
 
@@ -96,6 +96,11 @@ class RunFiles:
     def chosen(self) -> Epoch | None:
         """The epoch whose network is kept and tested: the last that was the best so far."""
         return next((epoch for epoch in reversed(self.epochs) if epoch.best), None)
+
+    @property
+    def progress(self) -> str:
+        """How many epochs are done: ``3 of 8``."""
+        return f"{len(self.epochs)} of {self.planned_epochs or 'an unknown number'}"
 
     @property
     def seconds(self) -> float:

@@ -64,6 +64,9 @@ def test_a_run_in_training_says_so(tmp_path):
     folder.write_run(STUDY[0], tested=False)
     (chart,) = groups(folder)[None]
     assert chart.description.startswith("In training: epoch 3 of 3.")
+    (folder.path / "runs" / "BL" / "state.json").unlink()  # written after the first epoch
+    (chart,) = groups(folder)[None]
+    assert chart.description.startswith("In training: epoch 3 of an unknown number.")
 
 
 def test_a_run_without_an_epoch_has_no_chart(tmp_path):
