@@ -159,6 +159,14 @@ def test_tables_name_their_rows_and_columns(document):
             assert head.get("scope") in ("row", "col")
 
 
+def test_regions_that_scroll_can_be_reached_and_told_apart(document):
+    regions = [e for e in elements(document, "div") if e.get("role") == "region"]
+    assert all(region.get("tabindex") == "0" for region in regions)
+    names = [region.get("aria-label") for region in regions]
+    assert all(names)
+    assert len(names) == len(set(names))
+
+
 def test_it_has_a_language_and_fits_a_phone(document):
     html = document if tag(document) == "html" else elements(document, "html")[0]
     assert html.get("lang") == "en"
