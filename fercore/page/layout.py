@@ -115,7 +115,9 @@ def _title(study: StudyFiles) -> str:
 def _questions(material: Material) -> Content | None:
     if not material.targets:
         return None
-    shared = versus.compare(material.study, material.answers, shared=True)
+    shared = material.comparisons
+    if any(target.shared_classes < len(CLASSES) for target in material.targets):
+        shared = versus.compare(material.study, material.answers, shared=True)
     return {
         "questions": questions.ask(material.study, material.comparisons, shared),
         "pairs": [(*of, versus.rows(some)) for of, some in material.comparisons.pairs.items()],
