@@ -112,6 +112,15 @@ the checkpoint is the state dict of a network of ours (names and layout: see exp
 safetensors file, or as torch.save wrote it, which takes PyTorch to read. Which network it is shows
 in its shapes. PyTorch's ImageFolder sorts classes by name, as in the example.
 """
+REPORT_EXAMPLES = """\
+examples:
+  fercore-train report fercore-run
+  fercore-train report fercore-run --watch
+  fercore-train report fercore-run --format latex > table.tex
+
+the page is report.html in the run directory: one file that loads nothing. It can be made while the
+study runs, and shows what is known by then.
+"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -197,7 +206,9 @@ def build_parser() -> Parser:
         )
     )
     _synth(command("synth", "draw synthetic faces in the formats of the real datasets"))
-    _report(command("report", "print the table of a run directory again"))
+    _report(
+        command("report", "make the page of a run directory, and print its table", REPORT_EXAMPLES)
+    )
     command("devices", "the backends, and whether they can run here")
     return parser
 
@@ -368,7 +379,17 @@ def _synth(parser: Parser) -> None:
 def _report(parser: Parser) -> None:
     parser.add_argument("folder", metavar="RUN", help="a run directory")
     parser.add_argument(
-        "--format", choices=("text", "markdown", "latex", "csv"), default="text", help="(text)"
+        "--format",
+        choices=("text", "markdown", "latex", "csv"),
+        help="print the table alone, and make no page",
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="make the page again whenever the study changes"
+    )
+    parser.add_argument(
+        "--faces",
+        action="store_true",
+        help="show test images; most licences let nobody pass on these",
     )
 
 

@@ -20,7 +20,7 @@ def run(options: Namespace) -> None:
 
 
 def _protocol(options: Namespace) -> None:
-    from fercore import protocol, report
+    from fercore import protocol, report, reporting
     from fercore.config_text import commented_toml
     from fercore.listeners import open_listener
     from fercore.run_directory import RunDirectory
@@ -48,7 +48,8 @@ def _protocol(options: Namespace) -> None:
         )
     report.write(directory, records)
     sys.stdout.write(report.to_text(report.make_table(records), _width()))
-    print(f"\n{directory.path}: table.md, results.csv, and every network under runs/")
+    reporting.write_page(directory)
+    print(f"\n{directory.path}: report.html, table.md, and every network under runs/")
 
 
 def _fit(options: Namespace) -> None:
@@ -217,17 +218,24 @@ def _synth(options: Namespace) -> None:
 
 
 def _report(options: Namespace) -> None:
-    from fercore import report
+    from fercore import reporting
+    from fercore.page.watch import watch
     from fercore.run_directory import RunDirectory
 
-    table = report.read(RunDirectory(Path(options.folder)))
-    renderers = {
-        "text": lambda: report.to_text(table, _width()),
-        "markdown": lambda: report.to_markdown(table),
-        "latex": lambda: report.to_latex(table),
-        "csv": lambda: report.to_csv(table),
-    }
-    sys.stdout.write(renderers[options.format]())
+    directory = RunDirectory(Path(options.folder))
+    if options.format is not None:
+        if options.watch or options.faces:
+            raise FercoreError("--format prints the table alone; leave out --watch and --faces")
+        sys.stdout.write(reporting.table(directory, options.format, _width()))
+    elif options.watch:
+        path = reporting.write_page(directory, faces=options.faces)
+        print(f"{path}: made again whenever the study changes; Ctrl-C ends this", flush=True)
+        watch(directory, lambda refresh: reporting.write_page(directory, refresh, options.faces))
+    else:
+        path = reporting.write_page(directory, faces=options.faces)
+        if directory.results.exists():
+            sys.stdout.write(reporting.table(directory, "text", _width()) + "\n")
+        print(f"{path}: all results, as a page")
 
 
 def _devices(options: Namespace) -> None:

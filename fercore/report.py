@@ -72,13 +72,7 @@ def make_table(records: Sequence[Record], data_notes: Sequence[str] = ()) -> Tab
 
 def read(directory: RunDirectory) -> Table:
     """The table of a run directory; FercoreError when the study is not finished."""
-    if not directory.config.exists():
-        raise FercoreError(f"{directory.path}: is no run directory; give the --out of a protocol")
-    if (directory.path / "run.json").exists():
-        raise FercoreError(
-            f"{directory.path}: holds one network, which has no table; test it with fercore-train "
-            f"evaluate {directory.path / 'best.safetensors'} NAME=PATH"
-        )
+    directory.check_study()
     if not directory.results.exists():
         raise FercoreError(
             f"{directory.path}: holds no results.json; finish the study with fercore-train "

@@ -13,7 +13,7 @@
     runs/<id>/         run.json, metrics.jsonl, best.safetensors, last.safetensors, state.json,
                        answers.safetensors (logits of every tested image), results.json,
                        analysis.json (how far each layer is from BL's)
-    results.csv, results.json, table.md, table.tex, table.csv
+    results.csv, results.json, table.md, table.tex, table.csv, report.html
 """
 
 from __future__ import annotations
@@ -86,6 +86,16 @@ class RunDirectory:
         """The folder of one run."""
         return self.path if self.single else self.path / "runs" / run_id
 
+    def check_study(self) -> None:
+        """Raise FercoreError unless the folder is of a study, begun or finished."""
+        if not self.config.exists():
+            raise FercoreError(f"{self.path}: is no run directory; give the --out of a protocol")
+        if (self.path / "run.json").exists():
+            raise FercoreError(
+                f"{self.path}: holds one network, which has no table; test it with fercore-train "
+                f"evaluate {self.path / 'best.safetensors'} NAME=PATH"
+            )
+
     def check_unused(self) -> None:
         """Raise FercoreError if the folder holds anything but drawn faces and unfinished files."""
         if self.config.exists():
@@ -101,6 +111,17 @@ class RunDirectory:
                 f"{self.path}: exists already, with no config.toml from which it could be "
                 "continued; choose another --out"
             )
+
+    def in_use(self) -> bool:
+        """Whether a process is writing here now."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     @contextmanager
     def locked(self) -> Iterator[None]:

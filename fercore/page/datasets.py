@@ -1,0 +1,104 @@
+"""The images of a study: how many, of whom, in which parts, and what stands in two of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from fercore.answers import Images, StudyAnswers
+from fercore.data.dataset import CLASSES, SPLITS
+from fercore.errors import FercoreError
+from fercore.page.study import StudyFiles
+from fercore.run_directory import DatasetFacts
+
+SKIPPED = 50
+"""At most so many skipped files are listed."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one part, or of a share of the training part.
+
+    Attributes:
+        name: ``train``, ``50 % of train``, ``validation`` or ``test``.
+        counts: images by class, in the order of CLASSES.
+        total: images.
+        subjects: people; None where the set does not say.
+    """
+
+    name: str
+    counts: list[int]
+    total: int
+    subjects: int | None
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """One dataset as the page shows it.
+
+    Attributes:
+        name, role: as in the study.
+        facts: from ``datasets.json``.
+        parts: counts; empty where the manifests cannot be read, and ``missing`` says why.
+        twins: a sentence about identical images.
+    """
+
+    name: str
+    role: str
+    facts: DatasetFacts
+    parts: list[Part]
+    twins: str
+    missing: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(filter(None, (*self.facts.notes, self.twins)))
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        return self.facts.skipped[:SKIPPED]
+
+
+def views(study: StudyFiles, answers: StudyAnswers) -> list[DatasetView]:
+    """Every dataset, the source first."""
+    return [
+        _view(name, "source" if name == study.source else "target", facts, answers)
+        for name, facts in study.datasets.items()
+    ]
+
+
+def _view(name: str, role: str, facts: DatasetFacts, answers: StudyAnswers) -> DatasetView:
+    try:
+        images = {part: answers.images(name, part) for part in SPLITS}
+        parts = [_part(part, images[part]) for part in SPLITS]
+        for percent in sorted(facts.shares, key=int):
+            share = answers.images(name, "train", int(percent))
+            parts.insert(1, _part(f"{percent} % of train", share))
+    except FercoreError as error:
+        return DatasetView(name, role, facts, [], "", str(error))
+    return DatasetView(name, role, facts, parts, _twins(images), "")
+
+
+def _part(name: str, images: Images) -> Part:
+    counts = Counter(images.labels.tolist())
+    subjects = set(images.subjects) - {""}
+    return Part(
+        name,
+        [counts[label] for label in range(len(CLASSES))],
+        len(images),
+        len(subjects) if subjects else None,
+    )
+
+
+def _twins(images: dict[str, Images]) -> str:
+    """How many images are identical within the set, and how many of them are tested."""
+    times = Counter(digest for part in images.values() for digest in part.sha256)
+    repeated = sum(number for number in times.values() if number > 1)
+    if not repeated:
+        return "No two images of the three parts are identical."
+    train = set(images["train"].sha256)
+    leaked = sum(digest in train for digest in images["test"].sha256)
+    return (
+        f"{repeated:,} images have an identical twin in the set; {leaked:,} of "
+        f"{len(images['test']):,} test images have one in train."
+    )

@@ -1,0 +1,36 @@
+"""Numbers and names as the page says them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fercore.metrics import Interval
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def percent(share: float) -> str:
+    """``61.3 %`` of a share, 0..1."""
+    return f"{100 * share:.1f} %"
+
+
+def signed(number: float, digits: int = 0) -> str:
+    """A change, with a sign unless it is nought."""
+    text = f"{number:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
+
+
+def points(change: float) -> str:
+    """A change of a share, in points: ``+4.8``."""
+    return signed(100 * change, 1)
+
+
+def points_range(interval: Interval | None) -> str:
+    """An interval of such a change: ``-1.5 to +4.8``; "" for none."""
+    return "" if interval is None else " to ".join(map(points, interval))
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
