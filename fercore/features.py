@@ -198,7 +198,7 @@ class FrozenLayers:
     @functools.cached_property
     def _key(self) -> Any:
         """A digest of everything but the counters that decides the features."""
-        digest = hashlib.sha256()
+        digest: Any = hashlib.sha256()
         facts = self.backend.name, str(self.output.dtype), self.backend.build_info()
         for fact in (*facts, astuple(self.augmentation), self.images.shape, self.depth):
             digest.update(json.dumps(fact, sort_keys=True).encode())
