@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench import checks
 from bench.cases import Case, carry_out, contents
-from bench.timing import measure
 from cuda_kernels import specs
 from cuda_kernels.noting import NotingRuntime
 from cuda_kernels.runtime import Runtime
 from cuda_kernels.specs import Kernel, UnsuitableError
 from fercore.backends.device import DeviceBackend
+from fercore.timing import measure
 
 if TYPE_CHECKING:
     from bench.kernels import Sweep

@@ -188,6 +188,19 @@ def _report(options: Namespace) -> None:
     sys.stdout.write(renderers[options.format]())
 
 
+def _profile(options: Namespace) -> None:
+    from fercore import profile_command
+
+    flags: dict[str, Any] = {}
+    for setting in options.settings or ():
+        _set(flags, setting)
+    if unknown := flags.keys() - {"recipe"}:
+        raise FercoreError(
+            f"profile has no setting {min(unknown)}; it takes --set recipe.KEY=VALUE"
+        )
+    profile_command.run(options, flags.get("recipe", {}))
+
+
 def _devices(options: Namespace) -> None:
     from fercore import backends
 
@@ -203,6 +216,7 @@ _COMMANDS = {
     "inspect": _inspect,
     "synth": _synth,
     "report": _report,
+    "profile": _profile,
     "devices": _devices,
 }
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from fercore import freeze, models, training
+from fercore import freeze, memory, models, training
 from fercore.backends.interface import Backend
 from fercore.config import Study
 from fercore.data.dataset import CLASSES, SIZE, Dataset
 from fercore.forecast import Forecast, Job, duration
+from fercore.memory import Load
 from fercore.plan import Run, make_plan
 from fercore.progress import describe_data
-from fercore.protocol import make_backend, make_jobs
+from fercore.protocol import make_backend, make_jobs, make_loads
 from fercore.study_data import StudyData, load_study
 
 PROBE_BATCHES = 2
@@ -31,7 +32,10 @@ def dry_run(study: Study) -> str:
         data = load_study(study, Path(scratch), cache=not study.synthetic)
     runs = make_plan(study, data.source, data.targets)
     jobs = make_jobs(runs, data, backend)
-    return describe_plan(runs, jobs, data, measure_speeds(runs, jobs, backend))
+    loads = make_loads(runs, data)
+    memory.refuse_what_does_not_fit(loads.values(), backend, study.precision)
+    text = describe_plan(runs, jobs, data, measure_speeds(runs, jobs, backend))
+    return text + describe_memory(loads, backend, study.precision)
 
 
 def measure_speeds(runs: Sequence[Run], jobs: Sequence[Job], backend: Backend) -> Forecast:
@@ -68,6 +72,19 @@ def describe_plan(
     total = forecast.total(jobs)
     lines += ["", f"{len(runs)} runs; about {'unknown' if total is None else duration(total)}"]
     return "\n".join(lines) + "\n"
+
+
+def describe_memory(loads: Mapping[str, Load], backend: Backend, precision: str) -> str:
+    """The most memory that any of the runs takes, and how much there is."""
+    peaks = [
+        (memory.footprint(load, backend.name, precision).peak, load)
+        for load in memory.distinct(loads.values())
+    ]
+    peak, largest = max(peaks, key=lambda entry: entry[0])
+    run = next(run for run, load in loads.items() if load == largest)
+    free = backend.free_memory()
+    left = "" if free is None else f"; {backend.name} has {memory.gib(free)} left"
+    return f"at most {memory.gib(peak)} of memory, in {run}{left}\n"
 
 
 def _probe(run: Run, job: Job, forecast: Forecast, backend: Backend) -> None:

@@ -170,6 +170,11 @@ class FrozenLayers:
         self.plan = record(backend, program)
         (self.output,) = self.plan.outputs
 
+    @property
+    def feature_bytes(self) -> int:
+        """Of one image."""
+        return int(self.output.nbytes) // len(self.indices)
+
     def kept(self, counters: Counters = (0, 0, 0, 0)) -> np.ndarray | None:
         """The features ``[N, ...]`` of the view that ``counters`` draw; None if they are not kept.
 

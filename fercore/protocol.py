@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from fercore import backends, environment, freeze, models, results, training
+from fercore import backends, environment, freeze, memory, models, results, training
 from fercore.backends.interface import Backend
 from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
@@ -21,6 +22,7 @@ from fercore.execution import execute_run, mark_of
 from fercore.features import FeatureStore
 from fercore.files import read_json, write_atomically
 from fercore.forecast import Job, Work
+from fercore.memory import Load
 from fercore.plan import Part, Run, fingerprint, make_plan
 from fercore.progress import Listener
 from fercore.results import Record
@@ -59,6 +61,8 @@ def execute(
         _refuse(directory, _changed_data(directory, data), accept_changes)
         runs = make_plan(study, data.source, data.targets)
         jobs = make_jobs(runs, data, backend)
+        loads = list(make_loads(runs, data).values())
+        memory.refuse_what_does_not_fit(loads, backend, study.precision)
         marks = _marks(runs, data)
         _refuse(directory, _changed_runs(directory, marks), accept_changes)
         write_atomically(directory.config, to_toml(study))
@@ -102,10 +106,6 @@ def make_jobs(runs: Sequence[Run], data: StudyData, backend: Backend) -> list[Jo
 def _job(run: Run, data: StudyData, work: Work) -> Job:
     images = data.joined_size(run.trains_on, run.recipe.sampling)
     recipe = run.recipe_for(images)
-    followed = sum(
-        data.size(part) if role in run.choose_on else min(data.size(part), training.FOLLOWED)
-        for role, part in run.validation.items()
-    )
     targets = data.targets if run.target is None else (run.target,)
     return Job(
         run=run.id,
@@ -115,12 +115,55 @@ def _job(run: Run, data: StudyData, work: Work) -> Job:
         epochs=recipe.epochs,
         steps=recipe.epochs * recipe.steps_per_epoch(images),
         views=recipe.distinct_views(),
-        followed=followed,
+        followed=sum(_followed(run, data)),
         tested=sum(
             data.size(Part(name, part))
             for name in (data.source, *targets)
             for part in ("validation", "test")
         ),
+    )
+
+
+def make_loads(runs: Sequence[Run], data: StudyData) -> dict[str, Load]:
+    """What each run asks of memory, by its id.
+
+    Runs of one strategy are taken to be as large as the largest of them.
+    """
+    largest: dict[str, Load] = {}
+    for run in runs:
+        load = _load(run, data)
+        before = largest.get(run.strategy.name, load)
+        largest[run.strategy.name] = replace(
+            load,
+            images=max(load.images, before.images),
+            validation=tuple(map(max, load.validation, before.validation)),
+            tested=max(load.tested, before.tested),
+        )
+    return {run.id: largest[run.strategy.name] for run in runs}
+
+
+def _load(run: Run, data: StudyData) -> Load:
+    images = data.joined_size(run.trains_on, run.recipe.sampling)
+    targets = data.targets if run.target is None else (run.target,)
+    return Load(
+        run.model,
+        run.strategy,
+        run.recipe_for(images),
+        images,
+        _followed(run, data),
+        max(
+            data.size(Part(name, part))
+            for name in (data.source, *targets)
+            for part in ("validation", "test")
+        ),
+    )
+
+
+def _followed(run: Run, data: StudyData) -> tuple[int, ...]:
+    """Images of each set that is tested after every epoch."""
+    return tuple(
+        data.size(part) if role in run.choose_on else min(data.size(part), training.FOLLOWED)
+        for role, part in run.validation.items()
     )
 
 

@@ -17,7 +17,7 @@ state, rates) is written by the caller into buffers made outside of the program.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -127,12 +127,15 @@ class Plan:
     Attributes:
         backend: what it runs on.
         recording: the program before it had memory.
-        calls: in order; their buffers lie in one arena of ``arena_bytes``.
-        outputs: the buffers that the program returned; valid until the next ``replay``.
+        arena: one buffer, in which all of the program's own lie.
+        calls: in order.
+        outputs: the buffers that the program returned; valid until the next ``replay``, also of
+            a plan in the same arena.
     """
 
     backend: Backend
     recording: Recording
+    arena: Buffer
     calls: tuple[Call, ...]
     outputs: tuple[Buffer, ...]
     _bound: tuple[tuple[str, Callable[..., None], Call], ...]
@@ -171,23 +174,33 @@ class Plan:
         return "\n".join(lines)
 
 
-def record(backend: Backend, program: Callable[[Any], Sequence[Any]]) -> Plan:
+def record(
+    backend: Backend,
+    program: Callable[[Any], Sequence[Any]],
+    *,
+    arenas: Iterable[Buffer] = (),
+) -> Plan:
     """Record ``program(backend) -> buffers to keep`` without running it.
 
     The program must allocate with the backend it is given; buffers made elsewhere (parameters,
-    inputs) are used as they are.
+    inputs) are used as they are. One of ``arenas``, of plans that run at other times, is used again
+    if it is large enough.
     """
     recorder = _Recorder(backend)
     outputs = tuple(program(recorder))
     if not recorder.calls:
         raise ValueError("nothing was recorded: the program does not use the backend it is given")
     used = _lifetimes(recorder.calls, outputs)
-    return _bind(Recording(tuple(recorder.calls), outputs, tuple(used), _place(used)), backend)
+    recording = Recording(tuple(recorder.calls), outputs, tuple(used), _place(used))
+    fitting = (arena for arena in arenas if arena.nbytes >= recording.arena_bytes)
+    arena = next(fitting, None)
+    if arena is None:
+        arena = backend.empty((recording.arena_bytes,), "uint8")
+    return _bind(recording, backend, arena)
 
 
-def _bind(recording: Recording, backend: Backend) -> Plan:
+def _bind(recording: Recording, backend: Backend, arena: Buffer) -> Plan:
     """Give the placeholders memory."""
-    arena = backend.empty((recording.arena_bytes,), "uint8")
 
     def resolve(value: Any) -> Any:
         if isinstance(value, Placeholder):
@@ -209,6 +222,7 @@ def _bind(recording: Recording, backend: Backend) -> Plan:
     return Plan(
         backend,
         recording,
+        arena,
         calls,
         tuple(resolve(output) for output in recording.outputs),
         tuple((call.label, getattr(backend, call.method), call) for call in calls),

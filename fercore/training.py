@@ -373,7 +373,7 @@ class Stepper:
                 )
                 return self._learn(recorder, x, y, slice(None))
 
-            self.plans[size] = record(self.backend, program), indices
+            self.plans[size] = self._record(program), indices
         return self.plans[size]
 
     def from_features(self, size: int) -> tuple[Plan, Tensor, Tensor]:
@@ -392,8 +392,14 @@ class Stepper:
                 return self._learn(recorder, x, y, layers)
 
             x, y = (Tensor(self.backend, buffer) for buffer in buffers)
-            self.plans_above[size] = record(self.backend, program), x, y
+            self.plans_above[size] = self._record(program), x, y
         return self.plans_above[size]
+
+    def _record(self, program: Callable[[Backend], list[Buffer]]) -> Plan:
+        """Steps run one at a time, so smaller ones use the memory of larger ones."""
+        plans = [plan for plan, *_ in self.plans.values()]
+        plans += [plan for plan, *_ in self.plans_above.values()]
+        return record(self.backend, program, arenas=[plan.arena for plan in plans])
 
     def _learn(self, recorder: Backend, x: Tensor, y: Tensor, layers: slice) -> list[Buffer]:
         context = Context(training=True, rng=self.rng, dropout=self.recipe.dropout)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import numpy as np
+
 from cuda_kernels.noting import Launch, NotingRuntime
 from cuda_kernels.specs import Precision
 from fercore.backends.device import DeviceBackend
+from fercore.backends.interface import Buffer
 
 
 class SketchBackend(DeviceBackend):
@@ -12,9 +17,9 @@ class SketchBackend(DeviceBackend):
 
     name = "sketch"
 
-    def __init__(self, precision: Precision = "fp32", arch: int = 90) -> None:
+    def __init__(self, precision: str = "fp32", arch: int = 90) -> None:
         self._noting = NotingRuntime(arch)
-        super().__init__(self._noting, precision=precision)
+        super().__init__(self._noting, precision=cast(Precision, precision))
 
     @property
     def allocated(self) -> int:
@@ -30,3 +35,9 @@ class SketchBackend(DeviceBackend):
         """What would have been launched since the last time this was asked."""
         launches, self._noting.launches = self._noting.launches, []
         return launches
+
+    def write(self, buffer: Buffer, array: np.ndarray) -> None:
+        """Nothing: there is no memory to write to."""
+
+    def from_host(self, array: np.ndarray) -> Buffer:
+        return self.empty(array.shape, self.dtype if array.dtype.kind == "f" else array.dtype)

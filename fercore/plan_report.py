@@ -1,0 +1,225 @@
+"""The plan of a training step for people and programs: ``fercore-train profile --plan``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from fercore import memory, pricing
+from fercore.backends.sketch import SketchBackend
+from fercore.costs import NARROW, Limits
+from fercore.fusions import FUSIONS
+from fercore.memory import LAUNCHING, Footprint, Load, gib
+from fercore.pricing import Placed, Priced
+from fercore.profiling import Setting, Step
+from fercore.step import Recording
+
+NO_GPU_ARCH = 90
+"""What kernels are chosen for where no GPU says otherwise."""
+
+
+@dataclass(frozen=True)
+class BytesAnImage:
+    """Of a step: in its own precision, and if activations and weights of products were bf16."""
+
+    own: float
+    in_bf16: float
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """A step that was listed, not run.
+
+    Attributes:
+        model, strategy, batch, precision, device: which step, and where.
+        starts_from: images, or the features of the layers that are frozen.
+        without: fusions that are switched off.
+        limits: what floors are computed with.
+        calls: in order.
+        buffers: of the arena.
+        arena_bytes: of all buffers together.
+        live_bytes: the most in use at one time.
+        flops: of all products.
+        floor: seconds; the sum of those of the calls.
+        kernels: launches of the step; 0 where that is not known.
+        bytes_an_image: of this step, of one with nothing fused, and of one with everything fused.
+        saved_bytes: fusion -> bytes a step that it saves, or would save.
+        missing_bytes: the same of fusions that do not exist.
+        memory: of a training by such steps.
+    """
+
+    model: str
+    strategy: str
+    batch: int
+    precision: str
+    device: str
+    starts_from: str
+    without: tuple[str, ...]
+    limits: Limits
+    calls: list[Priced]
+    buffers: list[Placed]
+    arena_bytes: int
+    live_bytes: int
+    flops: int
+    floor: float
+    kernels: int
+    bytes_an_image: dict[str, BytesAnImage]
+    saved_bytes: dict[str, int]
+    missing_bytes: dict[str, int]
+    memory: Footprint
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return msgspec.json.encode(self).decode() + "\n"
+
+
+def make(setting: Setting, device: str, precision: str, limits: Limits) -> PlanReport:
+    """The plan of a step; nothing is computed, and no memory of the step's is allocated.
+
+    Raises FercoreError for an unknown model, fusion, or a strategy that does not fit the model.
+    """
+    step, calls = priced(setting, device, precision, limits)
+    recording, batch = step.plan.recording, setting.recipe.batch_size
+    apart = _recording(replace(setting, without=tuple(FUSIONS)), precision)
+    return PlanReport(
+        model=setting.model,
+        strategy=setting.strategy.name,
+        batch=batch,
+        precision=precision,
+        device=device,
+        starts_from=step.starts_from,
+        without=setting.without,
+        limits=limits,
+        calls=calls,
+        buffers=pricing.arena(recording),
+        arena_bytes=recording.arena_bytes,
+        live_bytes=max(recording.live_bytes()),
+        flops=sum(call.flops for call in calls),
+        floor=sum(call.floor for call in calls),
+        kernels=len(pricing.launches(calls)),
+        bytes_an_image={
+            "this step": _bytes_an_image(recording, batch),
+            "nothing fused": _bytes_an_image(apart, batch),
+            "everything fused": BytesAnImage(
+                pricing.fused_bytes(recording) / batch,
+                pricing.fused_bytes(recording, NARROW) / batch,
+            ),
+        },
+        saved_bytes={name: _saved(setting, precision, name) for name in FUSIONS},
+        missing_bytes=pricing.missing_fusions(recording),
+        memory=memory.footprint(
+            Load(setting.model, setting.strategy, setting.recipe, setting.images), device, precision
+        ),
+    )
+
+
+def priced(
+    setting: Setting, device: str, precision: str, limits: Limits
+) -> tuple[Step, list[Priced]]:
+    """A step without memory, and what each of its calls costs on a device."""
+    sketch = SketchBackend(precision, limits.arch or NO_GPU_ARCH)
+    step = Step(setting, sketch)
+    return step, pricing.price(step.plan, limits, sketch if device in LAUNCHING else None)
+
+
+def _recording(setting: Setting, precision: str) -> Recording:
+    return Step(setting, SketchBackend(precision)).plan.recording
+
+
+def _saved(setting: Setting, precision: str, fusion: str) -> int:
+    """Bytes of a step with one fusion off, beyond those with it on, the others as they are."""
+    others = tuple(name for name in setting.without if name != fusion)
+    on, off = (
+        pricing.step_bytes(_recording(replace(setting, without=without), precision))
+        for without in (others, (*others, fusion))
+    )
+    return off - on
+
+
+def _bytes_an_image(recording: Recording, batch: int) -> BytesAnImage:
+    own, narrow = (pricing.step_bytes(recording, names) for names in (frozenset(), NARROW))
+    return BytesAnImage(own / batch, narrow / batch)
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def to_text(report: PlanReport) -> str:
+    """Calls with their kernels, the arena, and what it adds up to."""
+    parts = (_head(report), _calls(report), _arena(report), _summary(report))
+    return "\n".join(line for part in parts for line in (*part, "")).rstrip() + "\n"
+
+
+def _head(report: PlanReport) -> Iterator[str]:
+    off = f", without {' and '.join(report.without)}" if report.without else ""
+    yield (
+        f"{report.model}, {report.strategy}, batch {report.batch}, {report.precision} on "
+        f"{report.device}: a training step from {report.starts_from}{off}"
+    )
+    yield f"limits of {report.limits}"
+
+
+def _calls(report: PlanReport) -> Iterator[str]:
+    wide = max(len(call.label) for call in report.calls) + 2
+    yield (
+        f"{'':>4} {'call':<{wide}}{'method':<24}{'MFLOP':>11}{'MB':>10}{'floor us':>10}  "
+        "bound by  buffers"
+    )
+    for number, call in enumerate(report.calls):
+        buffers = ", ".join(f"{name} {shape}" for name, shape in call.buffers.items())
+        yield (
+            f"{number:>4} {call.label:<{wide}}{call.method:<24}{call.flops / 1e6:>11,.1f}"
+            f"{call.bytes / 1e6:>10,.2f}{call.floor * 1e6:>10,.1f}  {call.bound:<8}  {buffers}"
+        )
+        for kernel in call.kernels:
+            grid = "x".join(map(str, kernel.grid))
+            yield f"{'':>4}   {kernel.kernel}: {grid} blocks of {kernel.threads} threads"
+
+
+def _arena(report: PlanReport) -> Iterator[str]:
+    yield (
+        f"arena of {gib(report.arena_bytes)}, in which at most {gib(report.live_bytes)} are in use "
+        "at a time; buffers with the calls that use them:"
+    )
+    wide = max((len(buffer.name) for buffer in report.buffers), default=0) + 2
+    yield f"{'buffer':<{wide}}{'MB':>10}{'offset':>15}{'calls':>12}  shape"
+    for buffer in report.buffers:
+        calls, shape = f"{buffer.first}..{buffer.last}", "x".join(map(str, buffer.shape))
+        yield (
+            f"{buffer.name:<{wide}}{buffer.bytes / 1e6:>10,.2f}{buffer.offset:>15,}{calls:>12}  "
+            f"{shape} {buffer.dtype}"
+        )
+
+
+def _summary(report: PlanReport) -> Iterator[str]:
+    moved = sum(call.bytes for call in report.calls)
+    work = sum(call.floor for call in report.calls if call.bound == "FLOPs")
+    yield (
+        f"work       {report.flops / report.batch / 1e9:.3f} GFLOP and "
+        f"{moved / report.batch / 1e6:.2f} MB an image; {report.flops / 1e9:,.0f} GFLOP and "
+        f"{moved / 1e9:,.2f} GB a step"
+    )
+    yield (
+        f"floor      {report.floor * 1e3:,.2f} ms a step, {report.batch / report.floor:,.0f} "
+        f"images/s; {work / report.floor:.0%} of it bound by FLOPs"
+    )
+    kernels = f", {report.kernels} kernels" if report.kernels else ""
+    yield f"calls      {len(report.calls)}{kernels}"
+    yield f"bytes      {'MB an image':<20}{'this precision':>16}{'in bf16':>10}"
+    for name, size in report.bytes_an_image.items():
+        yield f"           {name:<20}{size.own / 1e6:>16.2f}{size.in_bf16 / 1e6:>10.2f}"
+    for name, saved in report.saved_bytes.items():
+        verb = "would save" if name in report.without else "saves"
+        yield f"fusions    {name} {verb} {saved / report.batch / 1e6:.2f} MB an image"
+    for name, saved in report.missing_bytes.items():
+        if saved:
+            yield f"           not there: {name}, {saved / report.batch / 1e6:.2f} MB an image"
+    yield from memory_text(report.memory)
+
+
+def memory_text(footprint: Footprint) -> Iterator[str]:
+    """The peak of a training's memory, and what it is made of."""
+    parts = (f"{name} {gib(size)}" for name, size in footprint.parts.items() if size)
+    yield f"memory     {gib(footprint.peak)} at the peak of training: {', '.join(parts)}"

@@ -1,0 +1,151 @@
+"""``fercore-train profile``: which step, on what, against which limits."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from fercore import backends, costs, memory, plan_report, profile_report, profiling, trace
+from fercore.backends.device import DeviceBackend
+from fercore.backends.interface import Backend
+from fercore.config import Study, read_study, with_settings
+from fercore.costs import GPUS, Limits
+from fercore.errors import FercoreError, did_you_mean
+from fercore.freeze import STRATEGIES
+from fercore.memory import Load
+from fercore.profiling import Setting, Step
+from fercore.timing import Clock, copy_rate, device_rates, product_rate
+
+LIMIT_SECONDS = 1.0
+"""For measuring each of a machine's limits."""
+ASSUMED = "h200"
+"""The GPU whose limits are taken where there is none."""
+
+
+def run(options: Namespace, recipe: dict[str, Any]) -> None:
+    """List a step (``--plan``), or run and measure it; ``recipe`` are settings that were given."""
+    study = _study(options)
+    setting = make_setting(study, options, recipe)
+    precision = options.precision or study.precision
+    device = options.device or study.device
+    if options.plan:
+        if options.trace:
+            raise FercoreError("--plan runs nothing, so there is nothing to --trace; remove one")
+        name, backend = _to_plan_for(device, precision)
+        report = plan_report.make(setting, name, precision, limits(options.limits, name, backend))
+        sys.stdout.write(report.to_json() if options.json else plan_report.to_text(report))
+        return
+    backend = backends.get(device, precision=precision, **_options(device))
+    _measure(setting, backend, precision, options)
+
+
+def make_setting(study: Study, options: Namespace, recipe: dict[str, Any]) -> Setting:
+    """The step that the options describe; FercoreError for a wrong one."""
+    names = (*STRATEGIES, *(own.name for own in study.strategy))
+    if options.strategy not in names:
+        hint = did_you_mean(options.strategy, names)
+        raise FercoreError(f"there is no strategy {options.strategy!r}; {hint}")
+    strategy = study.strategy_named(options.strategy)
+    settings = dict(recipe)
+    if options.batch is not None:
+        settings["batch_size"] = options.batch
+    return Setting(
+        options.model or study.model,
+        strategy,
+        with_settings(study.recipe_of(strategy), settings, "command line [recipe]"),
+        options.images,
+        tuple(name for name in (options.without_fusion or "").split(",") if name),
+    )
+
+
+def _study(options: Namespace) -> Study:
+    return Study() if options.config is None else read_study(Path(options.config))
+
+
+def _options(device: str) -> dict[str, Any]:
+    return {"dtype": "float32"} if device == "reference" else {}
+
+
+def _to_plan_for(device: str, precision: str) -> tuple[str, Backend | None]:
+    """A backend's name, and the backend if it can run here; a plan needs none but for limits."""
+    backends.check_name(device)
+    if device != "auto":
+        backends.check_precision(device, precision)
+    if device == "emulated":
+        return device, None
+    try:
+        backend = backends.get(device, precision=precision, **_options(device))
+    except FercoreError:
+        if device == "auto":
+            raise
+        return device, None
+    return backend.name, backend
+
+
+def limits(name: str | None, device: str, backend: Backend | None) -> Limits:
+    """Those of a known GPU, or of this machine ("machine").
+
+    Without a name they are those of the GPU at hand; of an H200 where a GPU is only planned for;
+    else of this machine's processor. Raises FercoreError for an unknown name, or if the machine's
+    own cannot be measured.
+    """
+    if name is None and device == "cuda" and backend is not None:
+        return costs.known_gpu(str(backend.build_info()["gpu"])) or measured_limits(backend)
+    if name is None:
+        name = "machine" if device in ("cpu", "reference") else ASSUMED
+    if name == "machine":
+        return measured_limits(backend or backends.get("cpu"))
+    if name not in GPUS:
+        raise FercoreError(
+            f"there are no limits {name!r}; {did_you_mean(name, ('machine', *GPUS))}"
+        )
+    return GPUS[name]
+
+
+def measured_limits(backend: Backend) -> Limits:
+    """A large product and a large copy, as they run here."""
+    if isinstance(backend, DeviceBackend) and backend.name == "cuda":
+        rates = device_rates(backend, Clock.of(backend, emulated=False))
+        gpu, arch = str(backend.build_info()["gpu"]), int(backend.runtime.arch)
+        return Limits(gpu, "measured now", rates["copy"], {"fp32": rates["fp32"]}, arch)
+    product = product_rate(backend, LIMIT_SECONDS)
+    name = f"this machine's {backend.name}"
+    return Limits(name, "measured now", copy_rate(LIMIT_SECONDS), {"fp32": product})
+
+
+def _measure(setting: Setting, backend: Backend, precision: str, options: Namespace) -> None:
+    load = Load(setting.model, setting.strategy, setting.recipe, setting.images)
+    memory.refuse_what_does_not_fit([load], backend, precision)
+    bounds = limits(options.limits, backend.name, backend)
+    step = Step(setting, backend)
+    measured = profiling.measure(step, options.seconds)
+    _, calls = plan_report.priced(setting, backend.name, precision, bounds)
+    if options.trace:
+        title = f"{setting.model}, {setting.strategy.name}, batch {setting.recipe.batch_size}"
+        live = step.plan.recording.live_bytes()
+        trace.write(Path(options.trace), title, calls, profiling.spans(step), live)
+    report = profile_report.make(
+        setting,
+        backend.name,
+        precision,
+        bounds,
+        calls,
+        measured,
+        memory.footprint(load, backend.name, precision),
+        starts_from=step.starts_from,
+        again=_again(setting, backend.name, precision, options),
+    )
+    sys.stdout.write(report.to_json() if options.json else profile_report.to_text(report))
+
+
+def _again(setting: Setting, device: str, precision: str, options: Namespace) -> list[str]:
+    """The command line of the same measurement, short."""
+    line = ["fercore-train", "profile", *([options.config] if options.config else [])]
+    line += ["--model", setting.model, "--strategy", setting.strategy.name]
+    line += ["--batch", str(setting.recipe.batch_size), "--device", device]
+    line += ["--precision", precision, "--seconds", "0"]
+    if setting.without:
+        line += ["--without-fusion", ",".join(setting.without)]
+    return line

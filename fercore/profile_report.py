@@ -1,0 +1,206 @@
+"""The measured time of a training step, by layer and direction: ``fercore-train profile``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import msgspec
+
+from fercore.costs import Limits
+from fercore.memory import Footprint
+from fercore.plan_report import memory_text
+from fercore.pricing import Priced
+from fercore.profiling import Measured, Setting
+
+DIRECTIONS = ("forward", "backward", "update")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Calls of one method in one layer and direction; an update's are weight and bias.
+
+    Attributes:
+        call: layer and direction.
+        method: of the backend.
+        seconds: a step.
+        share: of all calls' time.
+        gflops, gigabytes: a second, of the least operations and bytes.
+        of_floor: the floor as a share of the time.
+        gap: seconds in which a GPU waited for launches; None without a queue.
+    """
+
+    call: str
+    method: str
+    seconds: float
+    share: float
+    gflops: float
+    gigabytes: float
+    of_floor: float
+    gap: float | None
+
+
+@dataclass(frozen=True)
+class ProfileReport:
+    """A measured step; times are medians over ``rounds``.
+
+    Attributes:
+        model, strategy, batch, precision, device: which step, and where.
+        starts_from: images, or the features of the layers that are frozen.
+        without: fusions that are switched off.
+        limits: what floors are computed with.
+        rounds: how often it ran.
+        seconds: the step, launched call by call.
+        graph_seconds: as one graph; None without a queue.
+        images_per_s: by the faster of the two.
+        of_floor: the floor as a share of the time of that.
+        rows: by layer and direction.
+        memory: of a training by such steps.
+        commands: how to look closer with NVIDIA's profilers; none elsewhere.
+    """
+
+    model: str
+    strategy: str
+    batch: int
+    precision: str
+    device: str
+    starts_from: str
+    without: tuple[str, ...]
+    limits: Limits
+    rounds: int
+    seconds: float
+    graph_seconds: float | None
+    images_per_s: float
+    of_floor: float
+    rows: list[Row]
+    memory: Footprint
+    commands: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return msgspec.json.encode(self).decode() + "\n"
+
+
+def make(
+    setting: Setting,
+    device: str,
+    precision: str,
+    limits: Limits,
+    calls: Sequence[Priced],
+    measured: Measured,
+    footprint: Footprint,
+    *,
+    starts_from: str,
+    again: Sequence[str],
+) -> ProfileReport:
+    """What was measured, beside what the calls cost at least.
+
+    ``again`` is the command line that measures the same once more.
+    """
+    rows = list(_rows(calls, measured))
+    best = measured.step if measured.graph is None else min(measured.step, measured.graph)
+    batch = setting.recipe.batch_size
+    return ProfileReport(
+        setting.model,
+        setting.strategy.name,
+        batch,
+        precision,
+        device,
+        starts_from,
+        setting.without,
+        limits,
+        measured.rounds,
+        measured.step,
+        measured.graph,
+        batch / best,
+        sum(call.floor for call in calls) / best,
+        rows,
+        footprint,
+        tuple(_commands(rows, again)) if device == "cuda" else (),
+    )
+
+
+def _rows(calls: Sequence[Priced], measured: Measured) -> Iterator[Row]:
+    total = float(measured.calls.sum())
+    numbered = groupby(enumerate(calls), key=lambda one: (one[1].label, one[1].method))
+    for (label, method), group in numbered:
+        inside = list(group)
+        numbers = [number for number, _ in inside]
+        seconds = float(measured.calls[numbers].sum())
+        yield Row(
+            label,
+            method,
+            seconds,
+            seconds / total,
+            sum(call.flops for _, call in inside) / seconds / 1e9,
+            sum(call.bytes for _, call in inside) / seconds / 1e9,
+            sum(call.floor for _, call in inside) / seconds,
+            None if measured.gaps is None else float(measured.gaps[numbers].sum()),
+        )
+
+
+def _commands(rows: Sequence[Row], again: Sequence[str]) -> Iterator[str]:
+    """For Nsight Systems, and for Nsight Compute at the call that loses most time."""
+    worst = max(rows, key=lambda row: row.seconds * (1 - row.of_floor)).call
+    name = worst.replace(" ", "-").replace(".", "-")
+    line = shlex.join(again)
+    yield f"nsys profile -t cuda,nvtx -o step {line}"
+    ranged = shlex.quote(f"{worst}/")
+    yield f"ncu --set full --nvtx --nvtx-include {ranged} --launch-count 8 -o {name} {line}"
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def to_text(report: ProfileReport) -> str:
+    """A line for each layer, direction and method, and what they add up to."""
+    return "\n".join((*_table(report), "", *_summary(report))) + "\n"
+
+
+def _table(report: ProfileReport) -> Iterator[str]:
+    off = f", without {' and '.join(report.without)}" if report.without else ""
+    yield (
+        f"{report.model}, {report.strategy}, batch {report.batch}, {report.precision} on "
+        f"{report.device}: a training step from {report.starts_from}{off}; medians of "
+        f"{report.rounds} rounds"
+    )
+    yield f"limits of {report.limits}"
+    yield ""
+    wide = max(len(row.call) for row in report.rows) + 2
+    gap = "" if report.graph_seconds is None else f"{'gap us':>9}"
+    yield (
+        f"{'call':<{wide}}{'method':<24}{'ms':>10}{'share':>8}{'GFLOP/s':>10}{'GB/s':>9}"
+        f"{'floor':>8}{gap}"
+    )
+    for row in report.rows:
+        gap = "" if row.gap is None else f"{row.gap * 1e6:>9.1f}"
+        yield (
+            f"{row.call:<{wide}}{row.method:<24}{row.seconds * 1e3:>10.3f}{row.share:>8.1%}"
+            f"{row.gflops:>10,.0f}{row.gigabytes:>9,.1f}{row.of_floor:>8.0%}{gap}"
+        )
+
+
+def _summary(report: ProfileReport) -> Iterator[str]:
+    total = sum(row.seconds for row in report.rows)
+    parts = (
+        (name, sum(row.seconds for row in report.rows if row.call.endswith(name)))
+        for name in DIRECTIONS
+    )
+    shares = ", ".join(f"{name} {seconds * 1e3:.2f} ms" for name, seconds in parts)
+    yield f"calls      {total * 1e3:.2f} ms: {shares}"
+    yield (
+        f"step       {report.seconds * 1e3:.2f} ms; {report.images_per_s:,.1f} images/s, "
+        f"{report.of_floor:.0%} of the floor"
+    )
+    if report.graph_seconds is not None:
+        waited = report.seconds - report.graph_seconds
+        yield (
+            f"graph      {report.graph_seconds * 1e3:.2f} ms; launched one by one, "
+            f"{max(waited, 0.0) * 1e3:.2f} ms ({max(waited, 0.0) / report.seconds:.0%}) of the "
+            "step are gaps"
+        )
+    yield from memory_text(report.memory)
+    for command in report.commands:
+        yield f"look       {command}"
