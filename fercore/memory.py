@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -90,9 +91,7 @@ def footprint(load: Load, device: str, precision: str = "fp32") -> Footprint:
     evaluators = [_evaluator(model, count, sketch) for count in load.validation]
     take("validation")
     if device in LAUNCHING:
-        tests = [plan for one in evaluators for plan in (one.below.plan, one.above)]
-        for plan in (*frozen, *steps, *tests):
-            plan.replay()
+        _launch(frozen, steps, *([one.below.plan, one.above] for one in evaluators))
         take("kernels' scratch")
     del stepper, frozen, steps, evaluators, optimizer
     _evaluator(model, load.tested, sketch)
@@ -171,6 +170,12 @@ def _steps(stepper: Stepper, load: Load) -> Iterator[Plan]:
             return
     for one in sizes:  # there is no room for all the features
         yield stepper.from_images(one)[0]
+
+
+def _launch(*plans: Iterable[Plan]) -> None:
+    """Make every call, so that what is allocated at first use is allocated."""
+    for plan in chain(*plans):
+        plan.replay()
 
 
 def _evaluator(model: Model, count: int, backend: Backend) -> Evaluator:

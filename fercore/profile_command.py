@@ -48,14 +48,15 @@ def make_setting(study: Study, options: Namespace, recipe: dict[str, Any]) -> Se
         hint = did_you_mean(options.strategy, names)
         raise FercoreError(f"there is no strategy {options.strategy!r}; {hint}")
     strategy = study.strategy_named(options.strategy)
-    settings = dict(recipe)
+    settings: dict[str, Any] = dict(recipe)
     if options.batch is not None:
         settings["batch_size"] = options.batch
+    chosen = with_settings(study.recipe_of(strategy), settings, "command line [recipe]")
     return Setting(
         options.model or study.model,
         strategy,
-        with_settings(study.recipe_of(strategy), settings, "command line [recipe]"),
-        options.images,
+        chosen,
+        max(options.images, chosen.batch_size),
         tuple(name for name in (options.without_fusion or "").split(",") if name),
     )
 

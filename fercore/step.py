@@ -201,15 +201,7 @@ def record(
 
 def _bind(recording: Recording, backend: Backend, arena: Buffer) -> Plan:
     """Give the placeholders memory."""
-
-    def resolve(value: Any) -> Any:
-        if isinstance(value, Placeholder):
-            base = value.owner.offset if value.owner else 0
-            return backend.view(arena, base + value.offset, value.shape, value.dtype)
-        if isinstance(value, list | tuple):
-            return type(value)(resolve(item) for item in value)
-        return value
-
+    resolve = partial(_resolve, backend, arena)
     calls = tuple(
         Call(
             call.label,
@@ -227,6 +219,19 @@ def _bind(recording: Recording, backend: Backend, arena: Buffer) -> Plan:
         tuple(resolve(output) for output in recording.outputs),
         tuple((call.label, getattr(backend, call.method), call) for call in calls),
     )
+
+
+def _resolve(backend: Backend, arena: Buffer, value: Any) -> Any:
+    """``value`` with views of the arena for placeholders.
+
+    Not a function inside another: one that calls itself would keep the arena after the plan.
+    """
+    if isinstance(value, Placeholder):
+        base = value.owner.offset if value.owner else 0
+        return backend.view(arena, base + value.offset, value.shape, value.dtype)
+    if isinstance(value, list | tuple):
+        return type(value)(_resolve(backend, arena, item) for item in value)
+    return value
 
 
 def _has_shape(value: Any) -> bool:
