@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -33,7 +33,7 @@ def dry_run(study: Study) -> str:
     runs = make_plan(study, data.source, data.targets)
     jobs = make_jobs(runs, data, backend)
     loads = make_loads(runs, data)
-    memory.refuse_what_does_not_fit(loads.values(), backend, study.precision)
+    memory.refuse_what_does_not_fit(loads, backend, study.precision)
     text = describe_plan(runs, jobs, data, measure_speeds(runs, jobs, backend))
     return text + describe_memory(loads, backend, study.precision)
 
@@ -74,17 +74,15 @@ def describe_plan(
     return "\n".join(lines) + "\n"
 
 
-def describe_memory(loads: Mapping[str, Load], backend: Backend, precision: str) -> str:
-    """The most memory that any of the runs takes, and how much there is."""
-    peaks = [
-        (memory.footprint(load, backend.name, precision).peak, load)
-        for load in memory.distinct(loads.values())
-    ]
-    peak, largest = max(peaks, key=lambda entry: entry[0])
-    run = next(run for run, load in loads.items() if load == largest)
+def describe_memory(loads: Sequence[Load], backend: Backend, precision: str) -> str:
+    """The most memory that any strategy takes, and how much there is."""
+    peaks = {
+        load.strategy.name: memory.footprint(load, backend.name, precision).peak for load in loads
+    }
+    strategy, peak = max(peaks.items(), key=lambda item: item[1])
     free = backend.free_memory()
     left = "" if free is None else f"; {backend.name} has {memory.gib(free)} left"
-    return f"at most {memory.gib(peak)} of memory, in {run}{left}\n"
+    return f"at most {memory.gib(peak)} of memory, for {strategy}{left}\n"
 
 
 def _probe(run: Run, job: Job, forecast: Forecast, backend: Backend) -> None:

@@ -105,7 +105,7 @@ def refuse_what_does_not_fit(
     free = backend.free_memory()
     if free is None:
         return
-    for load in distinct(loads):
+    for load in loads:
         needed = footprint(load, backend.name, precision).peak
         if needed <= free:
             continue
@@ -115,15 +115,6 @@ def refuse_what_does_not_fit(
             f"{load.strategy.name} of {load.model} with batch_size {load.recipe.batch_size} takes "
             f"{gib(needed)} of memory, and {backend.name} has {gib(free)} left; {mend}"
         )
-
-
-def distinct(loads: Iterable[Load]) -> list[Load]:
-    """Each of them once."""
-    once: list[Load] = []
-    for load in loads:
-        if load not in once:
-            once.append(load)
-    return once
 
 
 def largest_batch(load: Load, free: int, device: str, precision: str = "fp32") -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
@@ -28,25 +29,15 @@ class BytesAnImage:
     in_bf16: float
 
 
-@dataclass(frozen=True)
-class PlanReport:
-    """A step that was listed, not run.
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What both reports say of their step.
 
     Attributes:
         model, strategy, batch, precision, device: which step, and where.
         starts_from: images, or the features of the layers that are frozen.
         without: fusions that are switched off.
         limits: what floors are computed with.
-        calls: in order.
-        buffers: of the arena.
-        arena_bytes: of all buffers together.
-        live_bytes: the most in use at one time.
-        flops: of all products.
-        floor: seconds; the sum of those of the calls.
-        kernels: launches of the step; 0 where that is not known.
-        bytes_an_image: of this step, of one with nothing fused, and of one with everything fused.
-        saved_bytes: fusion -> bytes a step that it saves, or would save.
-        missing_bytes: the same of fusions that do not exist.
         memory: of a training by such steps.
     """
 
@@ -58,6 +49,59 @@ class PlanReport:
     starts_from: str
     without: tuple[str, ...]
     limits: Limits
+    memory: Footprint
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return msgspec.json.encode(self).decode() + "\n"
+
+    def title(self) -> str:
+        """One line: ``svgg10, BL, batch 64, fp32 on cpu: a training step from images``."""
+        text = f"{self.model}, {self.strategy}, batch {self.batch}, {self.precision} on "
+        text += f"{self.device}: a training step from {self.starts_from}"
+        return text + (f", without {' and '.join(self.without)}" if self.without else "")
+
+    def memory_text(self) -> str:
+        """The peak of the training's memory, and what it is made of."""
+        parts = (f"{name} {gib(size)}" for name, size in self.memory.parts.items() if size)
+        return f"memory     {gib(self.memory.peak)} at the peak of training: {', '.join(parts)}"
+
+
+def about(
+    step: Step, device: str, precision: str, limits: Limits, footprint: Footprint
+) -> dict[str, Any]:
+    """The fields of a ``StepReport``."""
+    setting = step.setting
+    return {
+        "model": setting.model,
+        "strategy": setting.strategy.name,
+        "batch": setting.recipe.batch_size,
+        "precision": precision,
+        "device": device,
+        "starts_from": step.starts_from,
+        "without": setting.without,
+        "limits": limits,
+        "memory": footprint,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanReport(StepReport):
+    """A step that was listed, not run.
+
+    Attributes:
+        calls: in order.
+        buffers: of the arena.
+        arena_bytes: of all buffers together.
+        live_bytes: the most in use at one time.
+        flops: of all products.
+        floor: seconds; the sum of those of the calls.
+        kernels: launches of the step; 0 where that is not known.
+        bytes_an_image: of this step, of one with nothing fused, and of one with everything fused.
+        saved_bytes: fusion -> bytes a step that it saves, or would save.
+        missing_bytes: the same of fusions that do not exist.
+    """
+
     calls: list[Priced]
     buffers: list[Placed]
     arena_bytes: int
@@ -68,11 +112,6 @@ class PlanReport:
     bytes_an_image: dict[str, BytesAnImage]
     saved_bytes: dict[str, int]
     missing_bytes: dict[str, int]
-    memory: Footprint
-
-    def to_json(self) -> str:
-        """One JSON object."""
-        return msgspec.json.encode(self).decode() + "\n"
 
 
 def make(setting: Setting, device: str, precision: str, limits: Limits) -> PlanReport:
@@ -83,15 +122,9 @@ def make(setting: Setting, device: str, precision: str, limits: Limits) -> PlanR
     step, calls = priced(setting, device, precision, limits)
     recording, batch = step.plan.recording, setting.recipe.batch_size
     apart = _recording(replace(setting, without=tuple(FUSIONS)), precision)
+    load = Load(setting.model, setting.strategy, setting.recipe, setting.images)
     return PlanReport(
-        model=setting.model,
-        strategy=setting.strategy.name,
-        batch=batch,
-        precision=precision,
-        device=device,
-        starts_from=step.starts_from,
-        without=setting.without,
-        limits=limits,
+        **about(step, device, precision, limits, memory.footprint(load, device, precision)),
         calls=calls,
         buffers=pricing.arena(recording),
         arena_bytes=recording.arena_bytes,
@@ -109,9 +142,6 @@ def make(setting: Setting, device: str, precision: str, limits: Limits) -> PlanR
         },
         saved_bytes={name: _saved(setting, precision, name) for name in FUSIONS},
         missing_bytes=pricing.missing_fusions(recording),
-        memory=memory.footprint(
-            Load(setting.model, setting.strategy, setting.recipe, setting.images), device, precision
-        ),
     )
 
 
@@ -153,11 +183,7 @@ def to_text(report: PlanReport) -> str:
 
 
 def _head(report: PlanReport) -> Iterator[str]:
-    off = f", without {' and '.join(report.without)}" if report.without else ""
-    yield (
-        f"{report.model}, {report.strategy}, batch {report.batch}, {report.precision} on "
-        f"{report.device}: a training step from {report.starts_from}{off}"
-    )
+    yield report.title()
     yield f"limits of {report.limits}"
 
 
@@ -216,10 +242,4 @@ def _summary(report: PlanReport) -> Iterator[str]:
     for name, saved in report.missing_bytes.items():
         if saved:
             yield f"           not there: {name}, {saved / report.batch / 1e6:.2f} MB an image"
-    yield from memory_text(report.memory)
-
-
-def memory_text(footprint: Footprint) -> Iterator[str]:
-    """The peak of a training's memory, and what it is made of."""
-    parts = (f"{name} {gib(size)}" for name, size in footprint.parts.items() if size)
-    yield f"memory     {gib(footprint.peak)} at the peak of training: {', '.join(parts)}"
+    yield report.memory_text()

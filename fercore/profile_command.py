@@ -17,6 +17,7 @@ from fercore.freeze import STRATEGIES
 from fercore.memory import Load
 from fercore.profiling import Setting, Step
 from fercore.timing import Clock, copy_rate, device_rates, product_rate
+from fercore.validation import decode
 
 LIMIT_SECONDS = 1.0
 """For measuring each of a machine's limits."""
@@ -28,8 +29,7 @@ def run(options: Namespace, recipe: dict[str, Any]) -> None:
     """List a step (``--plan``), or run and measure it; ``recipe`` are settings that were given."""
     study = _study(options)
     setting = make_setting(study, options, recipe)
-    precision = options.precision or study.precision
-    device = options.device or study.device
+    device, precision = study.device, study.precision
     if options.plan:
         if options.trace:
             raise FercoreError("--plan runs nothing, so there is nothing to --trace; remove one")
@@ -53,7 +53,7 @@ def make_setting(study: Study, options: Namespace, recipe: dict[str, Any]) -> Se
         settings["batch_size"] = options.batch
     chosen = with_settings(study.recipe_of(strategy), settings, "command line [recipe]")
     return Setting(
-        options.model or study.model,
+        study.model,
         strategy,
         chosen,
         max(options.images, chosen.batch_size),
@@ -62,7 +62,11 @@ def make_setting(study: Study, options: Namespace, recipe: dict[str, Any]) -> Se
 
 
 def _study(options: Namespace) -> Study:
-    return Study() if options.config is None else read_study(Path(options.config))
+    names = ("model", "device", "precision")
+    flags = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.config is None:
+        return decode(flags, Study, "command line")  # without data, but not on drawn faces
+    return read_study(Path(options.config), flags)
 
 
 def _options(device: str) -> dict[str, Any]:
@@ -127,16 +131,12 @@ def _measure(setting: Setting, backend: Backend, precision: str, options: Namesp
         title = f"{setting.model}, {setting.strategy.name}, batch {setting.recipe.batch_size}"
         live = step.plan.recording.live_bytes()
         trace.write(Path(options.trace), title, calls, profiling.spans(step), live)
+    footprint = memory.footprint(load, backend.name, precision)
     report = profile_report.make(
-        setting,
-        backend.name,
-        precision,
-        bounds,
+        plan_report.about(step, backend.name, precision, bounds, footprint),
         calls,
         measured,
-        memory.footprint(load, backend.name, precision),
-        starts_from=step.starts_from,
-        again=_again(setting, backend.name, precision, options),
+        _again(setting, backend.name, precision, options),
     )
     sys.stdout.write(report.to_json() if options.json else profile_report.to_text(report))
 

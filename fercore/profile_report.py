@@ -6,14 +6,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
-import msgspec
-
-from fercore.costs import Limits
-from fercore.memory import Footprint
-from fercore.plan_report import memory_text
+from fercore.plan_report import StepReport
 from fercore.pricing import Priced
-from fercore.profiling import Measured, Setting
+from fercore.profiling import Measured
 
 DIRECTIONS = ("forward", "backward", "update")
 
@@ -42,83 +39,47 @@ class Row:
     gap: float | None
 
 
-@dataclass(frozen=True)
-class ProfileReport:
+@dataclass(frozen=True, kw_only=True)
+class ProfileReport(StepReport):
     """A measured step; times are medians over ``rounds``.
 
     Attributes:
-        model, strategy, batch, precision, device: which step, and where.
-        starts_from: images, or the features of the layers that are frozen.
-        without: fusions that are switched off.
-        limits: what floors are computed with.
         rounds: how often it ran.
         seconds: the step, launched call by call.
         graph_seconds: as one graph; None without a queue.
         images_per_s: by the faster of the two.
         of_floor: the floor as a share of the time of that.
         rows: by layer and direction.
-        memory: of a training by such steps.
         commands: how to look closer with NVIDIA's profilers; none elsewhere.
     """
 
-    model: str
-    strategy: str
-    batch: int
-    precision: str
-    device: str
-    starts_from: str
-    without: tuple[str, ...]
-    limits: Limits
     rounds: int
     seconds: float
     graph_seconds: float | None
     images_per_s: float
     of_floor: float
     rows: list[Row]
-    memory: Footprint
-    commands: tuple[str, ...] = ()
-
-    def to_json(self) -> str:
-        """One JSON object."""
-        return msgspec.json.encode(self).decode() + "\n"
+    commands: tuple[str, ...]
 
 
 def make(
-    setting: Setting,
-    device: str,
-    precision: str,
-    limits: Limits,
-    calls: Sequence[Priced],
-    measured: Measured,
-    footprint: Footprint,
-    *,
-    starts_from: str,
-    again: Sequence[str],
+    about: dict[str, Any], calls: Sequence[Priced], measured: Measured, again: Sequence[str]
 ) -> ProfileReport:
     """What was measured, beside what the calls cost at least.
 
-    ``again`` is the command line that measures the same once more.
+    ``about`` are the fields of a ``StepReport``, ``again`` the command line that measures the same.
     """
     rows = list(_rows(calls, measured))
     best = measured.step if measured.graph is None else min(measured.step, measured.graph)
-    batch = setting.recipe.batch_size
     return ProfileReport(
-        setting.model,
-        setting.strategy.name,
-        batch,
-        precision,
-        device,
-        starts_from,
-        setting.without,
-        limits,
-        measured.rounds,
-        measured.step,
-        measured.graph,
-        batch / best,
-        sum(call.floor for call in calls) / best,
-        rows,
-        footprint,
-        tuple(_commands(rows, again)) if device == "cuda" else (),
+        **about,
+        rounds=measured.rounds,
+        seconds=measured.step,
+        graph_seconds=measured.graph,
+        images_per_s=about["batch"] / best,
+        of_floor=sum(call.floor for call in calls) / best,
+        rows=rows,
+        commands=tuple(_commands(rows, again)) if about["device"] == "cuda" else (),
     )
 
 
@@ -160,12 +121,7 @@ def to_text(report: ProfileReport) -> str:
 
 
 def _table(report: ProfileReport) -> Iterator[str]:
-    off = f", without {' and '.join(report.without)}" if report.without else ""
-    yield (
-        f"{report.model}, {report.strategy}, batch {report.batch}, {report.precision} on "
-        f"{report.device}: a training step from {report.starts_from}{off}; medians of "
-        f"{report.rounds} rounds"
-    )
+    yield f"{report.title()}; medians of {report.rounds} rounds"
     yield f"limits of {report.limits}"
     yield ""
     wide = max(len(row.call) for row in report.rows) + 2
@@ -201,6 +157,6 @@ def _summary(report: ProfileReport) -> Iterator[str]:
             f"{max(waited, 0.0) * 1e3:.2f} ms ({max(waited, 0.0) / report.seconds:.0%}) of the "
             "step are gaps"
         )
-    yield from memory_text(report.memory)
+    yield report.memory_text()
     for command in report.commands:
         yield f"look       {command}"

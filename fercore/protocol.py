@@ -61,8 +61,7 @@ def execute(
         _refuse(directory, _changed_data(directory, data), accept_changes)
         runs = make_plan(study, data.source, data.targets)
         jobs = make_jobs(runs, data, backend)
-        loads = list(make_loads(runs, data).values())
-        memory.refuse_what_does_not_fit(loads, backend, study.precision)
+        memory.refuse_what_does_not_fit(make_loads(runs, data), backend, study.precision)
         marks = _marks(runs, data)
         _refuse(directory, _changed_runs(directory, marks), accept_changes)
         write_atomically(directory.config, to_toml(study))
@@ -124,11 +123,8 @@ def _job(run: Run, data: StudyData, work: Work) -> Job:
     )
 
 
-def make_loads(runs: Sequence[Run], data: StudyData) -> dict[str, Load]:
-    """What each run asks of memory, by its id.
-
-    Runs of one strategy are taken to be as large as the largest of them.
-    """
+def make_loads(runs: Sequence[Run], data: StudyData) -> list[Load]:
+    """What each strategy asks of memory, in the largest of its runs."""
     largest: dict[str, Load] = {}
     for run in runs:
         load = _load(run, data)
@@ -139,7 +135,7 @@ def make_loads(runs: Sequence[Run], data: StudyData) -> dict[str, Load]:
             validation=tuple(map(max, load.validation, before.validation)),
             tested=max(load.tested, before.tested),
         )
-    return {run.id: largest[run.strategy.name] for run in runs}
+    return list(largest.values())
 
 
 def _load(run: Run, data: StudyData) -> Load:

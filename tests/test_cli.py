@@ -74,7 +74,10 @@ def python(*arguments, **options):
 
 @pytest.mark.parametrize(
     "command",
-    ["protocol", "fit", "evaluate", "predict", "inspect", "synth", "report", "devices"],
+    [
+        *("protocol", "fit", "evaluate", "predict", "inspect", "synth", "report", "profile"),
+        "devices",
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit, match="0"):

@@ -97,21 +97,12 @@ def test_measuring_makes_the_steps_own_calls(ready):
 
 def report(seconds, gaps=None, graph=None, device="cpu"):
     chosen = setting()
-    _, calls = plan_report.priced(chosen, device, "fp32", LIMITS)
+    step, calls = plan_report.priced(chosen, device, "fp32", LIMITS)
     measured = Measured(np.full(len(calls), seconds), seconds * len(calls), gaps, graph, 5)
     footprint = memory.footprint(Load("tiny", chosen.strategy, chosen.recipe, 20), device)
+    about = plan_report.about(step, device, "fp32", LIMITS, footprint)
     again = ["fercore-train", "profile", "--device", device]
-    return calls, profile_report.make(
-        chosen,
-        device,
-        "fp32",
-        LIMITS,
-        calls,
-        measured,
-        footprint,
-        starts_from="images",
-        again=again,
-    )
+    return calls, profile_report.make(about, calls, measured, again)
 
 
 def test_rows_are_layers_and_directions():
