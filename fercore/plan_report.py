@@ -236,10 +236,12 @@ def _summary(report: PlanReport) -> Iterator[str]:
     yield f"bytes      {'MB an image':<20}{'this precision':>16}{'in bf16':>10}"
     for name, size in report.bytes_an_image.items():
         yield f"           {name:<20}{size.own / 1e6:>16.2f}{size.in_bf16 / 1e6:>10.2f}"
-    for name, saved in report.saved_bytes.items():
-        verb = "would save" if name in report.without else "saves"
-        yield f"fusions    {name} {verb} {saved / report.batch / 1e6:.2f} MB an image"
-    for name, saved in report.missing_bytes.items():
-        if saved:
-            yield f"           not there: {name}, {saved / report.batch / 1e6:.2f} MB an image"
+    verbs = {True: "would save", False: "saves"}
+    fusions = [
+        *((f"{name} {verbs[name in report.without]}", n) for name, n in report.saved_bytes.items()),
+        *((f"not there: {name}, would save", n) for name, n in report.missing_bytes.items() if n),
+    ]
+    for number, (text, saved) in enumerate(fusions):
+        label = "" if number else "fusions"
+        yield f"{label:<11}{text} {saved / report.batch / 1e6:.2f} MB an image"
     yield report.memory_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,9 @@ def limits(name: str | None, device: str, backend: Backend | None) -> Limits:
     """
     if name is None and device == "cuda" and backend is not None:
         return costs.known_gpu(str(backend.build_info()["gpu"])) or measured_limits(backend)
-    if name is None:
-        name = "machine" if device in ("cpu", "reference") else ASSUMED
-    if name == "machine":
+    if name is None and device not in ("cpu", "reference"):
+        return replace(GPUS[ASSUMED], source=f"assumed; {GPUS[ASSUMED].source}")
+    if name in ("machine", None):
         return measured_limits(backend or backends.get("cpu"))
     if name not in GPUS:
         raise FercoreError(
