@@ -129,5 +129,7 @@ GPUS = {
 
 def known_gpu(name: str) -> Limits | None:
     """The limits of the GPU that a driver calls ``name`` ("NVIDIA H200"), if they are known."""
-    words = name.lower().replace("-", " ").split()
+    words = set(name.lower().replace("-", " ").split())
+    if words & {"pcie", "nvl", "40gb", "mig"}:  # slower namesakes
+        return None
     return next((limits for gpu, limits in GPUS.items() if gpu in words), None)

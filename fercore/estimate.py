@@ -13,13 +13,14 @@ import numpy as np
 from fercore import freeze, memory, models, training
 from fercore.backends.interface import Backend
 from fercore.config import Study
-from fercore.data.dataset import CLASSES, SIZE, Dataset
+from fercore.data.dataset import CLASSES, Dataset
 from fercore.forecast import Forecast, Job, duration
 from fercore.memory import Load
 from fercore.plan import Run, make_plan
 from fercore.progress import describe_data
 from fercore.protocol import make_backend, make_jobs, make_loads
 from fercore.study_data import StudyData, load_study
+from fercore.timing import random_batch
 
 PROBE_BATCHES = 2
 """Batches in an epoch of a probe."""
@@ -111,16 +112,5 @@ def _probe(run: Run, job: Job, forecast: Forecast, backend: Backend) -> None:
 
 
 def _noise(count: int) -> Dataset:
-    generator = np.random.default_rng(0)
-    blank = ("",) * count
-    return Dataset(
-        name="noise",
-        format="noise",
-        images=generator.integers(0, 256, (count, SIZE, SIZE)).astype(np.uint8),
-        labels=(np.arange(count) % len(CLASSES)).astype(np.int32),
-        files=blank,
-        subjects=blank,
-        groups=blank,
-        splits=blank,
-        sha256=blank,
-    )
+    labels = (np.arange(count) % len(CLASSES)).astype(np.int32)
+    return memory.noise(random_batch(count)[0], labels)

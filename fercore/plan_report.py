@@ -59,6 +59,7 @@ class StepReport:
         """One line: ``svgg10, BL, batch 64, fp32 on cpu: a training step from images``."""
         text = f"{self.model}, {self.strategy}, batch {self.batch}, {self.precision} on "
         text += f"{self.device}: a training step from {self.starts_from}"
+        text += " of the frozen layers" if self.starts_from == "features" else ""
         return text + (f", without {' and '.join(self.without)}" if self.without else "")
 
     def memory_text(self) -> str:
@@ -121,7 +122,9 @@ def make(setting: Setting, device: str, precision: str, limits: Limits) -> PlanR
     """
     step, calls = priced(setting, device, precision, limits)
     recording, batch = step.plan.recording, setting.recipe.batch_size
-    apart = _recording(replace(setting, without=tuple(FUSIONS)), precision)
+    apart, fused = (
+        _recording(replace(setting, without=without), precision) for without in (tuple(FUSIONS), ())
+    )
     load = Load(setting.model, setting.strategy, setting.recipe, setting.images)
     return PlanReport(
         **about(step, device, precision, limits, memory.footprint(load, device, precision)),
@@ -136,12 +139,11 @@ def make(setting: Setting, device: str, precision: str, limits: Limits) -> PlanR
             "this step": _bytes_an_image(recording, batch),
             "nothing fused": _bytes_an_image(apart, batch),
             "everything fused": BytesAnImage(
-                pricing.fused_bytes(recording) / batch,
-                pricing.fused_bytes(recording, NARROW) / batch,
+                pricing.fused_bytes(fused) / batch, pricing.fused_bytes(fused, NARROW) / batch
             ),
         },
         saved_bytes={name: _saved(setting, precision, name) for name in FUSIONS},
-        missing_bytes=pricing.missing_fusions(recording),
+        missing_bytes=pricing.missing_fusions(fused),
     )
 
 

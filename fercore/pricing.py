@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,27 +181,22 @@ def launches(priced: Iterable[Priced]) -> list[Launched]:
     return [kernel for call in priced for kernel in call.kernels]
 
 
+MISSING = {
+    "update with the weight gradient": (UPDATES, "gradient"),
+    "epilogue's gradient with the gradient it comes from": (("epilogue_gradient",), "grad"),
+    "dropout with the product before it": (("dropout",), "x"),
+}
+"""Fusions that there are not: whose input would never be in memory."""
+
+
 def missing_fusions(recording: Recording) -> dict[str, int]:
-    """What fusions that there are not would save, in bytes of the step, by what they would fuse.
-
-    Each keeps a buffer from being written by one call and read by the next.
-    """
-
-    def both_ways(names: Sequence[str], methods: Sequence[str]) -> int:
-        moved = 0
-        for call in recording.calls:
+    """What ``MISSING`` would save, in bytes of the step: a buffer written, and read again."""
+    saved = dict.fromkeys(MISSING, 0)
+    for call in recording.calls:
+        for fusion, (methods, name) in MISSING.items():
             if call.method in methods:
-                given = _operands(call)
-                moved += costs.traffic({name: given[name] for name in names if name in given})
-        return 2 * moved
-
-    return {
-        "update with the weight gradient": both_ways(("gradient",), UPDATES),
-        "epilogue's gradient with the gradient it comes from": both_ways(
-            ("grad",), ("epilogue_gradient",)
-        ),
-        "dropout with the layer before it": both_ways(("x",), ("dropout",)),
-    }
+                saved[fusion] += 2 * costs.traffic({name: _operands(call)[name]})
+    return saved
 
 
 def _operands(call: Call) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from fercore.errors import FercoreError, did_you_mean
 from fercore.freeze import STRATEGIES
 from fercore.memory import Load
 from fercore.profiling import Setting, Step
+from fercore.protocol import make_backend
 from fercore.timing import Clock, copy_rate, device_rates, product_rate
 from fercore.validation import decode
 
@@ -30,16 +31,15 @@ def run(options: Namespace, recipe: dict[str, Any]) -> None:
     """List a step (``--plan``), or run and measure it; ``recipe`` are settings that were given."""
     study = _study(options)
     setting = make_setting(study, options, recipe)
-    device, precision = study.device, study.precision
     if options.plan:
         if options.trace:
             raise FercoreError("--plan runs nothing, so there is nothing to --trace; remove one")
-        name, backend = _to_plan_for(device, precision)
-        report = plan_report.make(setting, name, precision, limits(options.limits, name, backend))
+        device, backend = _to_plan_for(study)
+        bounds = limits(options.limits, device, backend)
+        report = plan_report.make(setting, device, study.precision, bounds)
         sys.stdout.write(report.to_json() if options.json else plan_report.to_text(report))
         return
-    backend = backends.get(device, precision=precision, **_options(device))
-    _measure(setting, backend, precision, options)
+    _measure(setting, make_backend(study), study.precision, options)
 
 
 def make_setting(study: Study, options: Namespace, recipe: dict[str, Any]) -> Setting:
@@ -70,23 +70,19 @@ def _study(options: Namespace) -> Study:
     return read_study(Path(options.config), flags)
 
 
-def _options(device: str) -> dict[str, Any]:
-    return {"dtype": "float32"} if device == "reference" else {}
-
-
-def _to_plan_for(device: str, precision: str) -> tuple[str, Backend | None]:
+def _to_plan_for(study: Study) -> tuple[str, Backend | None]:
     """A backend's name, and the backend if it can run here; a plan needs none but for limits."""
-    backends.check_name(device)
-    if device != "auto":
-        backends.check_precision(device, precision)
-    if device == "emulated":
-        return device, None
+    backends.check_name(study.device)
+    if study.device != "auto":
+        backends.check_precision(study.device, study.precision)
+    if study.device == "emulated":
+        return study.device, None
     try:
-        backend = backends.get(device, precision=precision, **_options(device))
+        backend = make_backend(study)
     except FercoreError:
-        if device == "auto":
+        if study.device == "auto":
             raise
-        return device, None
+        return study.device, None
     return backend.name, backend
 
 
@@ -147,7 +143,8 @@ def _again(setting: Setting, device: str, precision: str, options: Namespace) ->
     line = ["fercore-train", "profile", *([options.config] if options.config else [])]
     line += ["--model", setting.model, "--strategy", setting.strategy.name]
     line += ["--batch", str(setting.recipe.batch_size), "--device", device]
-    line += ["--precision", precision, "--seconds", "0"]
+    line += ["--precision", precision, "--images", str(setting.images), "--seconds", "0"]
+    line += [word for one in options.settings or () for word in ("--set", one)]
     if setting.without:
         line += ["--without-fusion", ",".join(setting.without)]
     return line

@@ -127,6 +127,8 @@ def test_limits_say_where_they_come_from():
         ("NVIDIA H100 80GB HBM3", "h100"),
         ("NVIDIA A100-SXM4-80GB", "a100"),
         ("Tesla T4", "t4"),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA A100-PCIE-40GB", None),
         ("NVIDIA GeForce RTX 4090", None),
     ],
 )

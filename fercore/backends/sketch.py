@@ -38,6 +38,3 @@ class SketchBackend(DeviceBackend):
 
     def write(self, buffer: Buffer, array: np.ndarray) -> None:
         """Nothing: there is no memory to write to."""
-
-    def from_host(self, array: np.ndarray) -> Buffer:
-        return self.empty(array.shape, self.dtype if array.dtype.kind == "f" else array.dtype)
