@@ -124,14 +124,15 @@ def _measure(setting: Setting, backend: Backend, precision: str, options: Namesp
     step = Step(setting, backend)
     measured = profiling.measure(step, options.seconds)
     _, calls = plan_report.priced(setting, backend.name, precision, bounds)
+    live = step.plan.recording.live_bytes()
     if options.trace:
         title = f"{setting.model}, {setting.strategy.name}, batch {setting.recipe.batch_size}"
-        live = step.plan.recording.live_bytes()
         trace.write(Path(options.trace), title, calls, profiling.spans(step), live)
     footprint = memory.footprint(load, backend.name, precision)
     report = profile_report.make(
         plan_report.about(step, backend.name, precision, bounds, footprint),
         calls,
+        live,
         measured,
         _again(setting, backend.name, precision, options),
     )

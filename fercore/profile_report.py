@@ -26,6 +26,7 @@ class Row:
         share: of all calls' time.
         gflops, gigabytes: a second, of the least operations and bytes.
         of_floor: the floor as a share of the time.
+        live_bytes: of the arena, in use meanwhile.
         gap: seconds in which a GPU waited for launches; None without a queue.
     """
 
@@ -36,6 +37,7 @@ class Row:
     gflops: float
     gigabytes: float
     of_floor: float
+    live_bytes: int
     gap: float | None
 
 
@@ -63,13 +65,21 @@ class ProfileReport(StepReport):
 
 
 def make(
-    about: dict[str, Any], calls: Sequence[Priced], measured: Measured, again: Sequence[str]
+    about: dict[str, Any],
+    calls: Sequence[Priced],
+    live: Sequence[int],
+    measured: Measured,
+    again: Sequence[str],
 ) -> ProfileReport:
     """What was measured, beside what the calls cost at least.
 
-    ``about`` are the fields of a ``StepReport``, ``again`` the command line that measures the same.
+    Args:
+        about: the fields of a ``StepReport``.
+        calls, live: what each call costs, and the bytes of the arena that are in use then.
+        measured: their times.
+        again: the command line that measures the same.
     """
-    rows = list(_rows(calls, measured))
+    rows = list(_rows(calls, live, measured))
     best = measured.step if measured.graph is None else min(measured.step, measured.graph)
     return ProfileReport(
         **about,
@@ -83,7 +93,7 @@ def make(
     )
 
 
-def _rows(calls: Sequence[Priced], measured: Measured) -> Iterator[Row]:
+def _rows(calls: Sequence[Priced], live: Sequence[int], measured: Measured) -> Iterator[Row]:
     total = float(measured.calls.sum())
     numbered = groupby(enumerate(calls), key=lambda one: (one[1].label, one[1].method))
     for (label, method), group in numbered:
@@ -98,6 +108,7 @@ def _rows(calls: Sequence[Priced], measured: Measured) -> Iterator[Row]:
             sum(call.flops for _, call in inside) / seconds / 1e9,
             sum(call.bytes for _, call in inside) / seconds / 1e9,
             sum(call.floor for _, call in inside) / seconds,
+            max(live[number] for number in numbers),
             None if measured.gaps is None else float(measured.gaps[numbers].sum()),
         )
 
@@ -128,13 +139,14 @@ def _table(report: ProfileReport) -> Iterator[str]:
     gap = "" if report.graph_seconds is None else f"{'gap us':>9}"
     yield (
         f"{'call':<{wide}}{'method':<24}{'ms':>10}{'share':>8}{'GFLOP/s':>10}{'GB/s':>9}"
-        f"{'floor':>8}{gap}"
+        f"{'floor':>8}{'live MB':>10}{gap}"
     )
     for row in report.rows:
         gap = "" if row.gap is None else f"{row.gap * 1e6:>9.1f}"
         yield (
             f"{row.call:<{wide}}{row.method:<24}{row.seconds * 1e3:>10.3f}{row.share:>8.1%}"
-            f"{row.gflops:>10,.0f}{row.gigabytes:>9,.1f}{row.of_floor:>8.0%}{gap}"
+            f"{row.gflops:>10,.0f}{row.gigabytes:>9,.1f}{row.of_floor:>8.0%}"
+            f"{row.live_bytes / 1e6:>10,.1f}{gap}"
         )
 
 

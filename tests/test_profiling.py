@@ -102,7 +102,8 @@ def report(seconds, gaps=None, graph=None, device="cpu"):
     footprint = memory.footprint(Load("tiny", chosen.strategy, chosen.recipe, 20), device)
     about = plan_report.about(step, device, "fp32", LIMITS, footprint)
     again = ["fercore-train", "profile", "--device", device]
-    return calls, profile_report.make(about, calls, measured, again)
+    live = step.plan.recording.live_bytes()
+    return calls, profile_report.make(about, calls, live, measured, again)
 
 
 def test_rows_are_layers_and_directions():
@@ -115,6 +116,8 @@ def test_rows_are_layers_and_directions():
     assert convolution.gflops == pytest.approx(call.flops / 0.001 / 1e9)
     assert convolution.gigabytes == pytest.approx(call.bytes / 0.001 / 1e9)
     assert convolution.of_floor == pytest.approx(call.floor / 0.001)
+    # Its input, its output and what earlier layers wait with: more than its own two maps.
+    assert convolution.live_bytes > 4 * 4 * 144 * (6 + 6)
     assert rows["fc1 update", "sgd_update"].seconds == pytest.approx(0.002), "weight and bias"
     assert sum(row.share for row in made.rows) == pytest.approx(1.0)
     assert made.images_per_s == pytest.approx(4 / (0.001 * len(calls)))
