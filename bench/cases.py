@@ -99,7 +99,7 @@ def distinct(every: Sequence[Case]) -> list[Case]:
 
 def _record(model: str, batch: int, recipe: Recipe) -> Sequence[Call]:
     backend = SketchBackend()
-    net = models.build(model, classes=CLASSES, backend=backend)
+    net = models.build(model, classes=CLASSES, seed=None, backend=backend)
     optimizer = Optimizer(net.parameters(), recipe, backend)
     images, labels = backend.empty((batch, SIZE, SIZE), "uint8"), backend.empty((batch,), "int32")
     rng, statistics = backend.empty((4,), "uint32"), backend.empty((4,), "float64")
