@@ -96,6 +96,8 @@ class PlanReport(StepReport):
         arena_bytes: of all buffers together.
         live_bytes: the most in use at one time.
         flops: of all products.
+        frozen_flops: of the frozen layers whose features are kept, for one view of an image.
+        views: how many there are of an image; 0: a new one every epoch.
         floor: seconds; the sum of those of the calls.
         kernels: launches of the step; 0 where that is not known.
         bytes_an_image: of this step, of one with nothing fused, and of one with everything fused.
@@ -108,6 +110,8 @@ class PlanReport(StepReport):
     arena_bytes: int
     live_bytes: int
     flops: int
+    frozen_flops: int
+    views: int
     floor: float
     kernels: int
     bytes_an_image: dict[str, BytesAnImage]
@@ -133,6 +137,8 @@ def make(setting: Setting, device: str, precision: str, limits: Limits) -> PlanR
         arena_bytes=recording.arena_bytes,
         live_bytes=max(recording.live_bytes()),
         flops=sum(call.flops for call in calls),
+        frozen_flops=step.frozen_flops,
+        views=step.stepper.views,
         floor=sum(call.floor for call in calls),
         kernels=len(pricing.launches(calls)),
         bytes_an_image={
@@ -235,6 +241,11 @@ def _summary(report: PlanReport) -> Iterator[str]:
     )
     kernels = f", {report.kernels} kernels" if report.kernels else ""
     yield f"calls      {len(report.calls)}{kernels}"
+    if report.frozen_flops:
+        yield (
+            f"frozen     {report.frozen_flops / 1e9:.3f} GFLOP an image in the layers below, once "
+            f"for each of {report.views} views"
+        )
     yield f"bytes      {'MB an image':<20}{'this precision':>16}{'in bf16':>10}"
     for name, size in report.bytes_an_image.items():
         yield f"           {name:<20}{size.own / 1e6:>16.2f}{size.in_bf16 / 1e6:>10.2f}"

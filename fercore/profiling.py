@@ -77,6 +77,13 @@ class Step:
             self.plan, indices = self.stepper.from_images(size)
             backend.write(indices, random.integers(0, setting.images, size).astype(np.int32))
 
+    @property
+    def frozen_flops(self) -> int:
+        """Operations of the layers whose features are kept, on one view of an image."""
+        if self.stepper.frozen is None:
+            return 0
+        return self.model.flops(slice(self.model.frozen_layers()))
+
     def prepare(self) -> None:
         """Write what changes from step to step; before each run of the plan's calls."""
         self.optimizer.start_step(self.setting.recipe.learning_rate)

@@ -218,6 +218,18 @@ def test_in_ever_new_views_frozen_layers_only_run_forward(strategy, last):
             assert not buffer.name.endswith("argmax")
 
 
+def test_what_is_kept_of_frozen_layers_is_said():
+    """Their forward pass: a third of what their three passes would take."""
+    report = plan(strategy="FC", batch=32)
+    forward = sum(2 * side**2 * 9 * i * o for _, side, i, o, _ in CONVOLUTIONS["svgg10"])
+    assert report.frozen_flops == forward
+    assert report.views == 8
+    assert "1.277 GFLOP an image in the layers below, once for each of 8 views" in (
+        plan_report.to_text(report)
+    )
+    assert plan(strategy="BL").frozen_flops == 0
+
+
 # -- the report -----------------------------------------------------------------------------------
 
 
