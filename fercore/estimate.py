@@ -15,10 +15,10 @@ from fercore.backends.interface import Backend
 from fercore.config import Study
 from fercore.data.dataset import CLASSES, Dataset
 from fercore.forecast import Forecast, Job, duration
-from fercore.memory import Load
+from fercore.memory import Workload
 from fercore.plan import Run, make_plan
 from fercore.progress import describe_data
-from fercore.protocol import make_backend, make_jobs, make_loads
+from fercore.protocol import make_backend, make_jobs, make_workloads
 from fercore.study_data import StudyData, load_study
 from fercore.timing import random_batch
 
@@ -33,10 +33,10 @@ def dry_run(study: Study) -> str:
         data = load_study(study, Path(scratch), cache=not study.synthetic)
     runs = make_plan(study, data.source, data.targets)
     jobs = make_jobs(runs, data, backend)
-    loads = make_loads(runs, data)
-    memory.refuse_what_does_not_fit(loads, backend, study.precision)
+    workloads = make_workloads(runs, data)
+    memory.refuse_what_does_not_fit(workloads, backend, study.precision)
     text = describe_plan(runs, jobs, data, measure_speeds(runs, jobs, backend))
-    return text + describe_memory(loads, backend, study.precision)
+    return text + describe_memory(workloads, backend, study.precision)
 
 
 def measure_speeds(runs: Sequence[Run], jobs: Sequence[Job], backend: Backend) -> Forecast:
@@ -75,12 +75,12 @@ def describe_plan(
     return "\n".join(lines) + "\n"
 
 
-def describe_memory(loads: Sequence[Load], backend: Backend, precision: str) -> str:
+def describe_memory(workloads: Sequence[Workload], backend: Backend, precision: str) -> str:
     """The most memory that any strategy takes, and how much there is."""
-    peaks = {
-        load.strategy.name: memory.footprint(load, backend.name, precision).peak for load in loads
-    }
-    strategy, peak = max(peaks.items(), key=lambda item: item[1])
+    peak, strategy = max(
+        (memory.footprint(workload, backend.name, precision).peak, workload.strategy.name)
+        for workload in workloads
+    )
     free = backend.free_memory()
     left = "" if free is None else f"; {backend.name} has {memory.gib(free)} left"
     return f"at most {memory.gib(peak)} of memory, for {strategy}{left}\n"

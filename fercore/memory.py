@@ -22,6 +22,7 @@ from fercore.errors import FercoreError
 from fercore.evaluation import Evaluator
 from fercore.features import DISK, FeatureStore
 from fercore.freeze import Strategy
+from fercore.fusions import separate
 from fercore.nn import Model
 from fercore.optim import Optimizer
 from fercore.step import Plan
@@ -32,16 +33,17 @@ LAUNCHING = ("cuda", "emulated")
 
 
 @dataclass(frozen=True)
-class Load:
-    """A training, as far as its memory goes.
+class Workload:
+    """A training: of what network, adapted how, on how many images.
 
     Attributes:
         model: the network's name.
         strategy: what may move.
-        recipe: how it is trained.
+        recipe: how it is trained; ``batch_size`` images are one step.
         images: in the training set.
         validation: images in each set that is tested after every epoch.
         tested: images in the largest set that is tested at the end.
+        without: fusions that are switched off; see ``fercore.fusions``.
     """
 
     model: str
@@ -50,6 +52,13 @@ class Load:
     images: int
     validation: tuple[int, ...] = ()
     tested: int = 0
+    without: tuple[str, ...] = ()
+
+    def build(self, backend: Backend, seed: int | None) -> Model:
+        """The network, with its masks set; see ``models.build`` for the seed."""
+        model = models.build(self.model, seed=seed, backend=backend)
+        freeze.apply(model, self.strategy)
+        return separate(model, self.without)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Footprint:
     peak: int
 
 
-def footprint(load: Load, device: str, precision: str = "fp32") -> Footprint:
+def footprint(workload: Workload, device: str, precision: str = "fp32") -> Footprint:
     """The memory of a training on the backend called ``device``; none of it is allocated."""
     sketch = SketchBackend(precision)
     parts: dict[str, int] = {}
@@ -74,57 +83,57 @@ def footprint(load: Load, device: str, precision: str = "fp32") -> Footprint:
     def take(part: str, *, of_which: int = 0) -> None:
         parts[part] = sketch.allocated - sum(parts.values()) - of_which
 
-    model = models.build(load.model, seed=None, backend=sketch)
-    freeze.apply(model, load.strategy)
+    model = workload.build(sketch, None)
     take("parameters")
-    optimizer = Optimizer(model.parameters(), load.recipe, sketch)
+    optimizer = Optimizer(model.parameters(), workload.recipe, sketch)
     take("moments")
     stepper = Stepper(
-        model, optimizer, blank_images(load.images), load.recipe, sketch, FeatureStore()
+        model, optimizer, blank_images(workload.images), workload.recipe, sketch, FeatureStore()
     )
     frozen = [] if stepper.frozen is None else [stepper.frozen.plan]
     below = sum(plan.arena_bytes for plan in frozen)
     take("images", of_which=below)
-    steps = list(_steps(stepper, load))
+    steps = list(_steps(stepper, workload))
     take("steps", of_which=below)
     parts["frozen layers"] = below
-    evaluators = [_evaluator(model, count, sketch) for count in load.validation]
+    evaluators = [_evaluator(model, count, sketch) for count in workload.validation]
     take("validation")
     if device in LAUNCHING:
         _launch(frozen, steps, *([one.below.plan, one.above] for one in evaluators))
         take("kernels' scratch")
     del stepper, frozen, steps, evaluators, optimizer
-    _evaluator(model, load.tested, sketch)
+    _evaluator(model, workload.tested, sketch)
     return Footprint(parts, sketch.peak)
 
 
 def refuse_what_does_not_fit(
-    loads: Iterable[Load], backend: Backend, precision: str = "fp32"
+    workloads: Iterable[Workload], backend: Backend, precision: str = "fp32"
 ) -> None:
     """Raise FercoreError, with the largest batch that fits, if a training needs too much memory."""
     free = backend.free_memory()
     if free is None:
         return
-    for load in loads:
-        needed = footprint(load, backend.name, precision).peak
+    for workload in workloads:
+        needed = footprint(workload, backend.name, precision).peak
         if needed <= free:
             continue
-        fits = largest_batch(load, free, backend.name, precision)
+        fits = largest_batch(workload, free, backend.name, precision)
         mend = f"the largest batch_size that fits is {fits}" if fits else "not even 1 fits"
         raise FercoreError(
-            f"{load.strategy.name} of {load.model} with batch_size {load.recipe.batch_size} takes "
-            f"{gib(needed)} of memory, and {backend.name} has {gib(free)} left; {mend}"
+            f"{workload.strategy.name} of {workload.model} with batch_size "
+            f"{workload.recipe.batch_size} takes {gib(needed)} of memory, and "
+            f"{backend.name} has {gib(free)} left; {mend}"
         )
 
 
-def largest_batch(load: Load, free: int, device: str, precision: str = "fp32") -> int:
+def largest_batch(workload: Workload, free: int, device: str, precision: str = "fp32") -> int:
     """The most images a step that fit into so many bytes; 0 if there is no such batch."""
 
     def fits(size: int) -> bool:
-        recipe = msgspec.structs.replace(load.recipe, batch_size=size)
-        return footprint(replace(load, recipe=recipe), device, precision).peak <= free
+        recipe = msgspec.structs.replace(workload.recipe, batch_size=size)
+        return footprint(replace(workload, recipe=recipe), device, precision).peak <= free
 
-    low, high = 0, min(load.recipe.batch_size, load.images) + 1  # low fits, high does not
+    low, high = 0, min(workload.recipe.batch_size, workload.images) + 1  # low fits, high does not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
@@ -149,14 +158,14 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
-def _steps(stepper: Stepper, load: Load) -> Iterator[Plan]:
+def _steps(stepper: Stepper, workload: Workload) -> Iterator[Plan]:
     """Every step that training records: of a whole batch, and of the images that are left over."""
-    size = min(load.recipe.batch_size, load.images)
-    sizes = [size, load.images % size] if load.images % size else [size]
+    size = min(workload.recipe.batch_size, workload.images)
+    sizes = [size, workload.images % size] if workload.images % size else [size]
     if stepper.frozen is not None:
         for one in sizes:
             yield stepper.from_features(one)[0]
-        kept = load.images * stepper.views * stepper.frozen.feature_bytes
+        kept = workload.images * stepper.views * stepper.frozen.feature_bytes
         if kept <= DISK:
             return
     for one in sizes:  # there is no room for all the features

@@ -12,9 +12,9 @@ from fercore import memory, pricing
 from fercore.backends.sketch import SketchBackend
 from fercore.costs import NARROW, Limits
 from fercore.fusions import FUSIONS
-from fercore.memory import LAUNCHING, Footprint, Load, gib
+from fercore.memory import LAUNCHING, Footprint, Workload, gib
 from fercore.pricing import Placed, Priced
-from fercore.profiling import Setting, Step
+from fercore.profiling import Step
 from fercore.step import Recording
 
 NO_GPU_ARCH = 90
@@ -68,21 +68,19 @@ class StepReport:
         return f"memory     {gib(self.memory.peak)} at the peak of training: {', '.join(parts)}"
 
 
-def about(
-    step: Step, device: str, precision: str, limits: Limits, footprint: Footprint
-) -> dict[str, Any]:
+def about(step: Step, device: str, precision: str, limits: Limits) -> dict[str, Any]:
     """The fields of a ``StepReport``."""
-    setting = step.setting
+    workload = step.workload
     return {
-        "model": setting.model,
-        "strategy": setting.strategy.name,
-        "batch": setting.recipe.batch_size,
+        "model": workload.model,
+        "strategy": workload.strategy.name,
+        "batch": workload.recipe.batch_size,
         "precision": precision,
         "device": device,
         "starts_from": step.starts_from,
-        "without": setting.without,
+        "without": workload.without,
         "limits": limits,
-        "memory": footprint,
+        "memory": memory.footprint(workload, device, precision),
     }
 
 
@@ -119,19 +117,18 @@ class PlanReport(StepReport):
     missing_bytes: dict[str, int]
 
 
-def make(setting: Setting, device: str, precision: str, limits: Limits) -> PlanReport:
+def make(workload: Workload, device: str, precision: str, limits: Limits) -> PlanReport:
     """The plan of a step; nothing is computed, and no memory of the step's is allocated.
 
     Raises FercoreError for an unknown model, fusion, or a strategy that does not fit the model.
     """
-    step, calls = priced(setting, device, precision, limits)
-    recording, batch = step.plan.recording, setting.recipe.batch_size
+    step, calls = priced(workload, device, precision, limits)
+    recording, batch = step.plan.recording, workload.recipe.batch_size
     apart, fused = (
-        _recording(replace(setting, without=without), precision) for without in (tuple(FUSIONS), ())
+        _recording(replace(workload, without=names), precision) for names in (tuple(FUSIONS), ())
     )
-    load = Load(setting.model, setting.strategy, setting.recipe, setting.images)
     return PlanReport(
-        **about(step, device, precision, limits, memory.footprint(load, device, precision)),
+        **about(step, device, precision, limits),
         calls=calls,
         buffers=pricing.arena(recording),
         arena_bytes=recording.arena_bytes,
@@ -148,29 +145,29 @@ def make(setting: Setting, device: str, precision: str, limits: Limits) -> PlanR
                 pricing.fused_bytes(fused) / batch, pricing.fused_bytes(fused, NARROW) / batch
             ),
         },
-        saved_bytes={name: _saved(setting, precision, name) for name in FUSIONS},
+        saved_bytes={name: _saved(workload, precision, name) for name in FUSIONS},
         missing_bytes=pricing.missing_fusions(fused),
     )
 
 
 def priced(
-    setting: Setting, device: str, precision: str, limits: Limits
+    workload: Workload, device: str, precision: str, limits: Limits
 ) -> tuple[Step, list[Priced]]:
     """A step without memory, and what each of its calls costs on a device."""
     sketch = SketchBackend(precision, limits.arch or NO_GPU_ARCH)
-    step = Step(setting, sketch)
+    step = Step(workload, sketch)
     return step, pricing.price(step.plan, limits, sketch if device in LAUNCHING else None)
 
 
-def _recording(setting: Setting, precision: str) -> Recording:
-    return Step(setting, SketchBackend(precision)).plan.recording
+def _recording(workload: Workload, precision: str) -> Recording:
+    return Step(workload, SketchBackend(precision)).plan.recording
 
 
-def _saved(setting: Setting, precision: str, fusion: str) -> int:
+def _saved(workload: Workload, precision: str, fusion: str) -> int:
     """Bytes of a step with one fusion off, beyond those with it on, the others as they are."""
-    others = tuple(name for name in setting.without if name != fusion)
+    others = tuple(name for name in workload.without if name != fusion)
     on, off = (
-        pricing.step_bytes(_recording(replace(setting, without=without), precision))
+        pricing.step_bytes(_recording(replace(workload, without=without), precision))
         for without in (others, (*others, fusion))
     )
     return off - on

@@ -15,8 +15,8 @@ from fercore.config import Study, read_study, with_settings
 from fercore.costs import GPUS, Limits
 from fercore.errors import FercoreError, did_you_mean
 from fercore.freeze import STRATEGIES
-from fercore.memory import Load
-from fercore.profiling import Setting, Step
+from fercore.memory import Workload
+from fercore.profiling import Step
 from fercore.protocol import make_backend
 from fercore.timing import Clock, copy_rate, device_rates, product_rate
 from fercore.validation import decode
@@ -30,19 +30,19 @@ ASSUMED = "h200"
 def run(options: Namespace, recipe: dict[str, Any]) -> None:
     """List a step (``--plan``), or run and measure it; ``recipe`` are settings that were given."""
     study = _study(options)
-    setting = make_setting(study, options, recipe)
+    workload = make_workload(study, options, recipe)
     if options.plan:
         if options.trace:
             raise FercoreError("--plan runs nothing, so there is nothing to --trace; remove one")
         device, backend = _to_plan_for(study)
         bounds = limits(options.limits, device, backend)
-        report = plan_report.make(setting, device, study.precision, bounds)
+        report = plan_report.make(workload, device, study.precision, bounds)
         sys.stdout.write(report.to_json() if options.json else plan_report.to_text(report))
         return
-    _measure(setting, make_backend(study), study.precision, options)
+    _measure(workload, make_backend(study), study.precision, options)
 
 
-def make_setting(study: Study, options: Namespace, recipe: dict[str, Any]) -> Setting:
+def make_workload(study: Study, options: Namespace, recipe: dict[str, Any]) -> Workload:
     """The step that the options describe; FercoreError for a wrong one."""
     names = (*STRATEGIES, *(own.name for own in study.strategy))
     if options.strategy not in names:
@@ -53,12 +53,12 @@ def make_setting(study: Study, options: Namespace, recipe: dict[str, Any]) -> Se
     if options.batch is not None:
         settings["batch_size"] = options.batch
     chosen = with_settings(study.recipe_of(strategy), settings, "command line [recipe]")
-    return Setting(
+    return Workload(
         study.model,
         strategy,
         chosen,
         max(options.images, chosen.batch_size),
-        tuple(name for name in (options.without_fusion or "").split(",") if name),
+        without=tuple(name for name in (options.without_fusion or "").split(",") if name),
     )
 
 
@@ -117,35 +117,33 @@ def measured_limits(backend: Backend) -> Limits:
     return Limits(name, "measured now", copy_rate(LIMIT_SECONDS), {"fp32": product})
 
 
-def _measure(setting: Setting, backend: Backend, precision: str, options: Namespace) -> None:
-    load = Load(setting.model, setting.strategy, setting.recipe, setting.images)
-    memory.refuse_what_does_not_fit([load], backend, precision)
+def _measure(workload: Workload, backend: Backend, precision: str, options: Namespace) -> None:
+    memory.refuse_what_does_not_fit([workload], backend, precision)
     bounds = limits(options.limits, backend.name, backend)
-    step = Step(setting, backend)
+    step = Step(workload, backend)
     measured = profiling.measure(step, options.seconds)
-    _, calls = plan_report.priced(setting, backend.name, precision, bounds)
+    _, calls = plan_report.priced(workload, backend.name, precision, bounds)
     live = step.plan.recording.live_bytes()
     if options.trace:
-        title = f"{setting.model}, {setting.strategy.name}, batch {setting.recipe.batch_size}"
+        title = f"{workload.model}, {workload.strategy.name}, batch {workload.recipe.batch_size}"
         trace.write(Path(options.trace), title, calls, profiling.spans(step), live)
-    footprint = memory.footprint(load, backend.name, precision)
     report = profile_report.make(
-        plan_report.about(step, backend.name, precision, bounds, footprint),
+        plan_report.about(step, backend.name, precision, bounds),
         calls,
         live,
         measured,
-        _again(setting, backend.name, precision, options),
+        _again(workload, backend.name, precision, options),
     )
     sys.stdout.write(report.to_json() if options.json else profile_report.to_text(report))
 
 
-def _again(setting: Setting, device: str, precision: str, options: Namespace) -> list[str]:
+def _again(workload: Workload, device: str, precision: str, options: Namespace) -> list[str]:
     """The command line of the same measurement, short."""
     line = ["fercore-train", "profile", *([options.config] if options.config else [])]
-    line += ["--model", setting.model, "--strategy", setting.strategy.name]
-    line += ["--batch", str(setting.recipe.batch_size), "--device", device]
-    line += ["--precision", precision, "--images", str(setting.images), "--seconds", "0"]
+    line += ["--model", workload.model, "--strategy", workload.strategy.name]
+    line += ["--batch", str(workload.recipe.batch_size), "--device", device]
+    line += ["--precision", precision, "--images", str(workload.images), "--seconds", "0"]
     line += [word for one in options.settings or () for word in ("--set", one)]
-    if setting.without:
-        line += ["--without-fusion", ",".join(setting.without)]
+    if workload.without:
+        line += ["--without-fusion", ",".join(workload.without)]
     return line

@@ -13,38 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from fercore import freeze, models
 from fercore.backends.interface import Backend
 from fercore.backends.sketch import SketchBackend
-from fercore.config import Recipe
 from fercore.data.dataset import Dataset
 from fercore.features import FeatureStore
-from fercore.freeze import Strategy
-from fercore.fusions import separate
-from fercore.memory import blank_images, noise
+from fercore.memory import Workload, blank_images, noise
 from fercore.optim import Optimizer
 from fercore.step import Plan
 from fercore.timing import Clock, HostEvent, Run, measure_each, random_batch
 from fercore.training import Stepper
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Which step: of what network, adapted how, on how many images.
-
-    Attributes:
-        model: the network's name.
-        strategy: which parameters may move.
-        recipe: how it is trained; ``batch_size`` images are one step.
-        images: in the training set.
-        without: fusions that are switched off.
-    """
-
-    model: str
-    strategy: Strategy
-    recipe: Recipe
-    images: int
-    without: tuple[str, ...] = ()
 
 
 class Step:
@@ -53,17 +30,15 @@ class Step:
     On a ``SketchBackend`` nothing is drawn, and nothing but the list is there.
     """
 
-    def __init__(self, setting: Setting, backend: Backend) -> None:
-        size, recipe = setting.recipe.batch_size, setting.recipe
-        self.setting, self.backend = setting, backend
+    def __init__(self, workload: Workload, backend: Backend) -> None:
+        size, recipe = workload.recipe.batch_size, workload.recipe
+        self.workload, self.backend = workload, backend
         sketched = isinstance(backend, SketchBackend)
-        model = models.build(setting.model, seed=None if sketched else 0, backend=backend)
-        freeze.apply(model, setting.strategy)
-        self.model = separate(model, setting.without)
-        self.optimizer = Optimizer(model.parameters(), recipe, backend)
+        self.model = workload.build(backend, None if sketched else 0)
+        self.optimizer = Optimizer(self.model.parameters(), recipe, backend)
         images = blank_images if sketched else random_images
         self.stepper = Stepper(
-            self.model, self.optimizer, images(setting.images), recipe, backend, FeatureStore()
+            self.model, self.optimizer, images(workload.images), recipe, backend, FeatureStore()
         )
         self.starts_from = "images" if self.stepper.frozen is None else "features"
         random = np.random.default_rng(0)
@@ -72,10 +47,10 @@ class Step:
             self.plan, x, y = self.stepper.from_features(size)
             if not sketched:
                 backend.write(x.data, random.random(x.shape, np.float32))
-            backend.write(y.data, random.integers(0, model.classes, size).astype(np.int32))
+            backend.write(y.data, random.integers(0, self.model.classes, size).astype(np.int32))
         else:
             self.plan, indices = self.stepper.from_images(size)
-            backend.write(indices, random.integers(0, setting.images, size).astype(np.int32))
+            backend.write(indices, random.integers(0, workload.images, size).astype(np.int32))
 
     @property
     def frozen_flops(self) -> int:
@@ -86,7 +61,7 @@ class Step:
 
     def prepare(self) -> None:
         """Write what changes from step to step; before each run of the plan's calls."""
-        self.optimizer.start_step(self.setting.recipe.learning_rate)
+        self.optimizer.start_step(self.workload.recipe.learning_rate)
         counters = np.array([0, 0, 1, self.optimizer.steps], dtype=np.uint32)
         self.backend.write(self.stepper.rng, counters)
 

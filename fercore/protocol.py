@@ -22,7 +22,7 @@ from fercore.execution import execute_run, mark_of
 from fercore.features import FeatureStore
 from fercore.files import read_json, write_atomically
 from fercore.forecast import Job, Work
-from fercore.memory import Load
+from fercore.memory import Workload
 from fercore.plan import Part, Run, fingerprint, make_plan
 from fercore.progress import Listener
 from fercore.results import Record
@@ -61,7 +61,7 @@ def execute(
         _refuse(directory, _changed_data(directory, data), accept_changes)
         runs = make_plan(study, data.source, data.targets)
         jobs = make_jobs(runs, data, backend)
-        memory.refuse_what_does_not_fit(make_loads(runs, data), backend, study.precision)
+        memory.refuse_what_does_not_fit(make_workloads(runs, data), backend, study.precision)
         marks = _marks(runs, data)
         _refuse(directory, _changed_runs(directory, marks), accept_changes)
         write_atomically(directory.config, to_toml(study))
@@ -123,25 +123,25 @@ def _job(run: Run, data: StudyData, work: Work) -> Job:
     )
 
 
-def make_loads(runs: Sequence[Run], data: StudyData) -> list[Load]:
+def make_workloads(runs: Sequence[Run], data: StudyData) -> list[Workload]:
     """What each strategy asks of memory, in the largest of its runs."""
-    largest: dict[str, Load] = {}
+    largest: dict[str, Workload] = {}
     for run in runs:
-        load = _load(run, data)
-        before = largest.get(run.strategy.name, load)
+        workload = _workload(run, data)
+        before = largest.get(run.strategy.name, workload)
         largest[run.strategy.name] = replace(
-            load,
-            images=max(load.images, before.images),
-            validation=tuple(map(max, load.validation, before.validation)),
-            tested=max(load.tested, before.tested),
+            workload,
+            images=max(workload.images, before.images),
+            validation=tuple(map(max, workload.validation, before.validation)),
+            tested=max(workload.tested, before.tested),
         )
     return list(largest.values())
 
 
-def _load(run: Run, data: StudyData) -> Load:
+def _workload(run: Run, data: StudyData) -> Workload:
     images = data.joined_size(run.trains_on, run.recipe.sampling)
     targets = data.targets if run.target is None else (run.target,)
-    return Load(
+    return Workload(
         run.model,
         run.strategy,
         run.recipe_for(images),

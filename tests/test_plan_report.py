@@ -13,8 +13,9 @@ from fercore.backends.sketch import SketchBackend
 from fercore.config import Recipe, Study
 from fercore.costs import GPUS, NARROW
 from fercore.errors import FercoreError
+from fercore.memory import Workload
 from fercore.pricing import fused_bytes, launches
-from fercore.profiling import Setting, Step
+from fercore.profiling import Step
 
 # name: side of the input, channels in and out, whether a 2x2 pool follows
 CONVOLUTIONS = {
@@ -53,8 +54,8 @@ def plan(model="svgg10", strategy="BL", batch=64, device="emulated", precision="
     study = Study()
     chosen = study.strategy_named(strategy)
     recipe = msgspec.structs.replace(study.recipe_of(chosen), batch_size=batch)
-    setting = Setting(model, chosen, recipe, max(batch, 28709), **options)
-    return plan_report.make(setting, device, precision, GPUS["h200"])
+    workload = Workload(model, chosen, recipe, max(batch, 28709), **options)
+    return plan_report.make(workload, device, precision, GPUS["h200"])
 
 
 def flops_by_hand(model):
@@ -203,7 +204,7 @@ def test_in_ever_new_views_frozen_layers_only_run_forward(strategy, last):
     chosen = study.strategy_named(strategy)
     recipe = msgspec.structs.replace(study.recipe_of(chosen), views=0, batch_size=32)
     report = plan_report.make(
-        Setting("svgg10", chosen, recipe, 1000), "emulated", "fp32", GPUS["h200"]
+        Workload("svgg10", chosen, recipe, 1000), "emulated", "fp32", GPUS["h200"]
     )
     assert report.starts_from == "images"
     for call in report.calls:
@@ -274,6 +275,7 @@ def test_without_a_fusion_it_is_what_the_step_would_save():
     moved = [sum(call.bytes for call in report.calls) for report in (fused, apart)]
     assert moved[1] - moved[0] == fused.saved_bytes["relu_pool"] == apart.saved_bytes["relu_pool"]
     assert "relu_pool would save" in plan_report.to_text(apart)
+    assert apart.memory.parts["steps"] > fused.memory.parts["steps"]
     assert "relu_pool saves" in plan_report.to_text(fused)
 
 
@@ -306,8 +308,8 @@ def test_an_unknown_fusion():
 def test_fused_bytes_know_the_optimizers_state(optimizer, more):
     """Adam has one more moment to read and write."""
     recipe = Recipe(optimizer=optimizer)
-    setting = Setting("tiny", Study().strategy_named("BL"), recipe, 100)
-    step = Step(setting, SketchBackend())
+    workload = Workload("tiny", Study().strategy_named("BL"), recipe, 100)
+    step = Step(workload, SketchBackend())
     weights = step.model.num_parameters()
     expected = fused_by_hand("tiny", recipe.batch_size) + more * weights
     assert fused_bytes(step.plan.recording, NARROW) == pytest.approx(expected, rel=0.01)

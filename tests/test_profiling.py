@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from fercore import backends, memory, models, plan_report, profile_report, profiling, trace
+from fercore import backends, models, plan_report, profile_report, profiling, trace
 from fercore.backends.sketch import SketchBackend
 from fercore.config import Recipe, Study
 from fercore.costs import GPUS, Limits
 from fercore.errors import FercoreError
-from fercore.memory import Load
-from fercore.profiling import Measured, Setting, Step
+from fercore.memory import Workload
+from fercore.profiling import Measured, Step
 from tests.narrow import ARCHITECTURES
 
 LIMITS = Limits("a machine", "made up", 1e9, {"fp32": 1e10})
@@ -28,10 +28,10 @@ def narrow_networks():
         yield
 
 
-def setting(model="tiny", strategy="BL", batch=4, **options):
+def workload(model="tiny", strategy="BL", batch=4, **options):
     chosen = Study().strategy_named(strategy)
     recipe = msgspec.structs.replace(Study().recipe_of(chosen), batch_size=batch)
-    return Setting(model, chosen, recipe, 20, **options)
+    return Workload(model, chosen, recipe, 20, **options)
 
 
 @pytest.fixture(params=["reference", "cpu", "emulated"])
@@ -49,7 +49,7 @@ def ready(request):
 
 @pytest.mark.parametrize("strategy", ["BL", "FC"])
 def test_a_step_is_the_same_with_and_without_memory(ready, strategy):
-    chosen = setting("tiny-bn", strategy)
+    chosen = workload("tiny-bn", strategy)
     real, sketch = Step(chosen, ready), Step(chosen, SketchBackend())
     assert str(real.plan) == str(sketch.plan)
     assert real.starts_from == sketch.starts_from == {"BL": "images", "FC": "features"}[strategy]
@@ -57,7 +57,7 @@ def test_a_step_is_the_same_with_and_without_memory(ready, strategy):
 
 
 def test_a_step_trains(ready):
-    step = Step(setting(), ready)
+    step = Step(workload(), ready)
     before = step.model.state()
     step.prepare()
     step.plan.replay()
@@ -72,7 +72,7 @@ def test_a_step_trains(ready):
 
 @pytest.mark.parametrize("strategy", ["BL", "FC"])
 def test_every_call_has_a_time(ready, strategy):
-    step = Step(setting(strategy=strategy), ready)
+    step = Step(workload(strategy=strategy), ready)
     measured = profiling.measure(step, 0.0)
     assert measured.calls.shape == (len(step.plan.calls),)
     assert (measured.calls > 0).all()
@@ -87,7 +87,7 @@ def test_every_call_has_a_time(ready, strategy):
 
 def test_measuring_makes_the_steps_own_calls(ready):
     """A warm-up and the rounds, each an update."""
-    step = Step(setting(strategy="FC"), ready)
+    step = Step(workload(strategy="FC"), ready)
     profiling.measure(step, 0.0)
     assert step.optimizer.steps == (3 * 2 if ready.name == "emulated" else 4)
 
@@ -96,11 +96,10 @@ def test_measuring_makes_the_steps_own_calls(ready):
 
 
 def report(seconds, gaps=None, graph=None, device="cpu"):
-    chosen = setting()
+    chosen = workload()
     step, calls = plan_report.priced(chosen, device, "fp32", LIMITS)
     measured = Measured(np.full(len(calls), seconds), seconds * len(calls), gaps, graph, 5)
-    footprint = memory.footprint(Load("tiny", chosen.strategy, chosen.recipe, 20), device)
-    about = plan_report.about(step, device, "fp32", LIMITS, footprint)
+    about = plan_report.about(step, device, "fp32", LIMITS)
     again = ["fercore-train", "profile", "--device", device]
     live = step.plan.recording.live_bytes()
     return calls, profile_report.make(about, calls, live, measured, again)
@@ -153,7 +152,7 @@ def test_a_gpu_has_gaps_and_profilers():
 
 
 def test_a_trace_is_balanced_and_in_order(ready, tmp_path):
-    chosen = setting()
+    chosen = workload()
     step = Step(chosen, ready)
     _, calls = plan_report.priced(chosen, ready.name, "fp32", GPUS["h200"])
     path = tmp_path / "step.json"
@@ -184,13 +183,13 @@ def test_a_trace_is_balanced_and_in_order(ready, tmp_path):
 
 
 def test_separated_epilogues_can_be_measured(ready):
-    step = Step(setting(without=("relu", "relu_pool")), ready)
+    step = Step(workload(without=("relu", "relu_pool")), ready)
     measured = profiling.measure(step, 0.0)
-    assert len(measured.calls) > len(Step(setting(), ready).plan.calls)
+    assert len(measured.calls) > len(Step(workload(), ready).plan.calls)
 
 
 def test_the_recipe_decides():
-    chosen = Setting("tiny", Study().strategy_named("BL"), Recipe(optimizer="adam"), 20)
+    chosen = Workload("tiny", Study().strategy_named("BL"), Recipe(optimizer="adam"), 20)
     methods = {call.method for call in Step(chosen, SketchBackend()).plan.calls}
     assert "adam_update" in methods
     assert "sgd_update" not in methods
