@@ -247,10 +247,10 @@ def _summary(report: PlanReport) -> Iterator[str]:
     for name, size in report.bytes_an_image.items():
         yield f"           {name:<20}{size.own / 1e6:>16.2f}{size.in_bf16 / 1e6:>10.2f}"
     verbs = {True: "would save", False: "saves"}
-    fusions = [
-        *((f"{name} {verbs[name in report.without]}", n) for name, n in report.saved_bytes.items()),
-        *((f"not there: {name}, would save", n) for name, n in report.missing_bytes.items() if n),
-    ]
+    there = report.saved_bytes.items()
+    fusions = [(f"{name} {verbs[name in report.without]}", saved) for name, saved in there]
+    fusions += [(f"not there: {name}, would save", n) for name, n in report.missing_bytes.items()]
+    fusions = [(text, saved) for text, saved in fusions if saved]
     for number, (text, saved) in enumerate(fusions):
         label = "" if number else "fusions"
         yield f"{label:<11}{text} {saved / report.batch / 1e6:.2f} MB an image"
