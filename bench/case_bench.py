@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench import checks
 from bench.cases import Case, carry_out, contents
-from bench.timing import measure
 from cuda_kernels import specs
-from cuda_kernels.emulated import EmulatedRuntime
+from cuda_kernels.noting import NotingRuntime
 from cuda_kernels.runtime import Runtime
 from cuda_kernels.specs import Kernel, UnsuitableError
 from fercore.backends.device import DeviceBackend
+from fercore.timing import measure
 
 if TYPE_CHECKING:
     from bench.kernels import Sweep
@@ -158,19 +158,16 @@ class CaseBench:
 
 def _would_launch(runtime: Runtime, case: Case) -> list[Kernel]:
     """The kernels of a case in fp32, found by running it where launches are only noted."""
-    launched: list[Kernel] = []
-    noting = _Noting(arch=runtime.arch)
-    noting.on_launch = lambda kernel, grid: launched.append(kernel)
-    carry_out(
-        case, DeviceBackend(noting), checks.on_device(noting, contents(case), frozenset()), "fp32"
-    )
-    return launched
+    noting = NotingRuntime(runtime.arch)
 
+    def sketch(operand: Any) -> Any:
+        if isinstance(operand, list):
+            return [sketch(one) for one in operand]
+        return operand and noting.empty(operand.shape, operand.dtype)
 
-class _Noting(EmulatedRuntime):
-    """Launches nothing."""
-
-    def _launch(self, *arguments: Any) -> None: ...
+    buffers = {name: sketch(operand) for name, operand in case.operands.items()}
+    carry_out(case, DeviceBackend(noting), buffers, "fp32")
+    return [launch.kernel for launch in noting.launches]
 
 
 def _narrow(kernel: Kernel) -> checks.Narrow:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from bench.recipe import Recipe
+from cuda_kernels.noting import Sketch
 from cuda_kernels.specs import Precision, kernels
-from fercore import models
+from fercore import costs, models
 from fercore.autograd import backward
 from fercore.backends.device import DeviceBackend
 from fercore.backends.interface import Augmentation, Backend
-from fercore.backends.reference import ReferenceBackend
+from fercore.backends.sketch import SketchBackend
 from fercore.functions import SoftmaxCrossEntropy, augment
 from fercore.nn import Context
 from fercore.optim import Optimizer
@@ -65,61 +65,18 @@ class Case:
     @property
     def product(self) -> tuple[int, int]:
         """Floating-point operations of its product, and terms a sum; (0, 1) if it has none."""
-        weight = self.operands.get("weight") or self.operands.get("grad_weight")
-        if weight is None or not self.method.startswith(("conv2d", "linear")):
-            return 0, 1
-        image = self.operands.get("x") or self.operands["grad_x"]
-        rows = image.shape[0]
-        if len(weight.shape) == 4:
-            (h, w), (kh, kw) = image.shape[1:3], weight.shape[1:3]
-            stride, twice = self.options["stride"], 2 * self.options["padding"]
-            rows *= ((h + twice - kh) // stride + 1) * ((w + twice - kw) // stride + 1)
-        by_weight = weight.size // weight.shape[0]
-        terms = {"forward": by_weight, "input_gradient": weight.size // weight.shape[-1]}
-        return 2 * rows * weight.size, terms.get(self.method.partition("_")[2], rows)
+        return costs.product(self.method, {**self.operands, **self.options})
 
     def bytes(self, narrow: frozenset[str]) -> int:
         """Least traffic: all buffers once, those changed in place twice; ``narrow`` are bf16."""
-        total = 0
-        for name, operand in self.operands.items():
-            for one in operand if isinstance(operand, list) else [operand]:
-                if one is not None:
-                    width = 2 if name in narrow else one.dtype.itemsize
-                    total += one.size * width * (2 if name in IN_PLACE else 1)
-        return total
+        return costs.traffic(self.operands, narrow)
 
     def __str__(self) -> str:
         shapes = (o.shape for o in self.operands.values() if isinstance(o, Operand))
         return f"{self.label} {self.method} {' '.join('x'.join(map(str, s)) for s in shapes)}"
 
 
-IN_PLACE = {
-    *("total", "parameter", "velocity", "first", "second"),
-    *("statistics", "running_mean", "running_variance"),
-}
-
-
 # -- recording ------------------------------------------------------------------------------------
-
-
-class _Shapes(ReferenceBackend):
-    """Buffers that have a shape and take no memory."""
-
-    def __init__(self) -> None:
-        super().__init__("float32")
-
-    def empty(self, shape: Any, dtype: Any = None) -> np.ndarray:
-        return np.broadcast_to(np.zeros((), dtype or self.dtype), tuple(shape))
-
-    def from_host(self, array: np.ndarray) -> np.ndarray:
-        return self.empty(array.shape, self.dtype if array.dtype.kind == "f" else array.dtype)
-
-    def view(self, buffer: Any, offset: int, shape: Any, dtype: Any) -> np.ndarray:
-        return self.empty(shape, dtype)
-
-    def write(self, buffer: Any, array: np.ndarray) -> None: ...
-
-    def fill(self, buffer: Any, value: float) -> None: ...
 
 
 def cases(model: str, batch: int) -> list[Case]:
@@ -141,8 +98,8 @@ def distinct(every: Sequence[Case]) -> list[Case]:
 
 
 def _record(model: str, batch: int, recipe: Recipe) -> Sequence[Call]:
-    backend = _Shapes()
-    net = models.build(model, classes=CLASSES, backend=backend)
+    backend = SketchBackend()
+    net = models.build(model, classes=CLASSES, seed=None, backend=backend)
     optimizer = Optimizer(net.parameters(), recipe, backend)
     images, labels = backend.empty((batch, SIZE, SIZE), "uint8"), backend.empty((batch,), "int32")
     rng, statistics = backend.empty((4,), "uint32"), backend.empty((4,), "float64")
@@ -164,15 +121,19 @@ def _record(model: str, batch: int, recipe: Recipe) -> Sequence[Call]:
 
 
 def _case(number: int, call: Call) -> Case:
-    bound = inspect.signature(getattr(Backend, call.method)).bind(None, *call.args, **call.kwargs)
-    bound.apply_defaults()
-    operands, options = {}, {}
-    for name, value in list(bound.arguments.items())[1:]:  # but `self`
-        if value is None or isinstance(value, np.ndarray | list):
-            operands[name] = _operand(value)
-        else:
-            options[name] = value
-    return Case(number, call.label, call.method, operands, options)
+    given = costs.operands(call.method, call.args, call.kwargs)
+    buffers = {n for n, value in given.items() if value is None or _is_buffer(value)}
+    return Case(
+        number,
+        call.label,
+        call.method,
+        {name: _operand(value) for name, value in given.items() if name in buffers},
+        {name: value for name, value in given.items() if name not in buffers},
+    )
+
+
+def _is_buffer(value: Any) -> bool:
+    return isinstance(value, Sketch | list)
 
 
 def _operand(value: Any) -> Any:

@@ -20,7 +20,6 @@ from typing import Any
 from bench import machine
 from bench.case_bench import CHECKED_BATCH, CaseBench, Row
 from bench.cases import Case, cases, distinct
-from bench.timing import Clock
 from cuda_kernels import specs
 from cuda_kernels.emulated import EmulatedRuntime
 from cuda_kernels.gpu import CupyRuntime
@@ -28,6 +27,7 @@ from cuda_kernels.runtime import Runtime, UnavailableError
 from cuda_kernels.specs import UnsuitableError
 from fercore import models
 from fercore.backends.device import DeviceBackend
+from fercore.timing import Clock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,9 +103,9 @@ class Sweep:
             # Each buffer by itself, so that a memory checker sees where it ends.
             importlib.import_module("cupy").cuda.set_allocator(None)
         elif not arguments.profile:
-            self.clock = Clock.of(runtime, emulated=emulated)
+            self.clock = Clock.of(self.backend, emulated=emulated)
             if not emulated:
-                self.rates = machine.rates(runtime, self.clock, self.opponent) | self.rates
+                self.rates = machine.rates(self.backend, self.clock, self.opponent) | self.rates
 
     def rows(self, model: str, batches: list[int]) -> Iterator[Row]:
         for batch in batches:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from fercore import backends
 from fercore.backends.interface import Backend, Buffer
 from fercore.models import ARCHITECTURES
+from fercore.timing import least_times, product_rate
 
 DIRECTIONS = ("forward", "input_gradient", "weight_gradient")
 ALGORITHMS = ("auto", "direct", "winograd")
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     ours = {name: backends.get("cpu", convolution=name) for name in ALGORITHMS}
-    limit = product_rate(ours["auto"], arguments.seconds)
+    limit = product_rate(ours["auto"], arguments.seconds) / 1e9
     if not arguments.json:
         print(f"limit (matrix product): {limit:.0f} GFLOP/s")
     rows = []
@@ -142,31 +142,6 @@ def layer_calls(backend: Backend, layer: Layer, batch: int) -> Calls:
             x, grad, grad_weight, grad_bias, padding=padding
         ),
     }
-
-
-def product_rate(backend: Backend, seconds: float, size: int = 1024) -> float:
-    """GFLOP/s of a square matrix product: what the processor's multiply-adds are good for."""
-    generator = np.random.default_rng(0)
-    a, b = (
-        backend.from_host(generator.standard_normal((size, size), dtype=np.float32))
-        for _ in range(2)
-    )
-    out = backend.empty((size, size))
-    times = least_times({"product": lambda: backend.linear_forward(a, b, None, out)}, seconds)
-    return 2 * size**3 / times["product"] / 1e9
-
-
-def least_times(turns: Calls, seconds: float) -> dict[str, float]:
-    """The shortest time of each call, in turns, of at least three."""
-    least = dict.fromkeys(turns, float("inf"))
-    end, rounds = time.perf_counter() + seconds, 0
-    while time.perf_counter() < end or rounds < 3:
-        rounds += 1
-        for name, call in turns.items():
-            start = time.perf_counter()
-            call()
-            least[name] = min(least[name], time.perf_counter() - start)
-    return least
 
 
 def summarise(

@@ -10,19 +10,15 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-import numpy as np
-
-from bench.timing import Clock, measure
-from cuda_kernels.runtime import Runtime
+from fercore.backends.device import DeviceBackend
+from fercore.timing import EDGE, Clock, device_rates
 
 PACKAGES = ("numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "nvidia-cudnn-cu13", "triton")
 GPU = (
     *("name", "driver_version", "power.limit", "temperature.gpu"),
     *("clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem"),
 )
-COPIED = 1 << 30  # bytes: far more than any cache holds
 CANNOT = 3  # the exit status where this machine, or the backend, cannot do what was asked for
-EDGE = 8192  # of the square matrices whose product is the rate
 
 
 def describe() -> dict[str, Any]:
@@ -76,34 +72,16 @@ def _output(*command: str) -> str:
 # -- rates ----------------------------------------------------------------------------------------
 
 
-def rates(runtime: Runtime, clock: Clock, torch: Any | None) -> dict[str, float]:
+def rates(backend: DeviceBackend, clock: Clock, torch: Any | None) -> dict[str, float]:
     """Bytes a second of a copy, and FLOP a second of a large product, by precision.
 
     Without PyTorch the products of tensor cores are unknown: give them by hand.
     """
-    a, b = (runtime.empty((COPIED // 4,), np.float32) for _ in range(2))
-    random = np.random.default_rng(0)
-    runtime.copy_in(a, np.resize(random.standard_normal(1 << 20, np.float32), a.shape))
-
-    def copy() -> None:
-        with runtime.queue():
-            b[...] = a
-
-    found = {"copy": 2 * COPIED / measure(copy, clock, 1.0).seconds}
+    found = device_rates(backend, clock, product=torch is None)
     if torch is not None:
         from bench import torch_kernels
 
         found |= torch_kernels.product_rates(EDGE)
-    else:
-        left, right, out = (
-            part[: EDGE * EDGE].reshape(EDGE, EDGE) for part in (a, a[EDGE * EDGE :], b)
-        )
-
-        def multiply() -> None:
-            with runtime.queue():
-                left.dot(right, out=out)
-
-        found["fp32"] = 2 * EDGE**3 / measure(multiply, clock, 1.0).seconds
     if "bf16" in found:
         found["bf16x3"] = found["bf16"] / 3
     return found

@@ -30,6 +30,7 @@ from fercore.functions import SoftmaxCrossEntropy, augment
 from fercore.nn import Context, Model
 from fercore.optim import Optimizer
 from fercore.step import record
+from fercore.timing import random_batch
 
 RECIPE = Recipe()
 LOSS_GATES = {"fp32": 1e-4, "bf16x3": 1e-4, "tf32": 2e-3, "bf16": 2e-2}
@@ -117,13 +118,6 @@ def get_backend(device: str, precision: str) -> Backend:
         machine.cannot(f"bench step: backend {device} has no precision {precision}")
     except FercoreError as error:
         machine.cannot(f"bench step: {error}")
-
-
-def random_batch(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random uint8 images ``[size, 48, 48]`` and labels; never zeros, which compute faster."""
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (size, 48, 48), dtype=np.uint8)
-    return images, generator.integers(0, 7, size).astype(np.int32)
 
 
 class FercoreStep:

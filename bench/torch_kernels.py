@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (as everybody calls it)
 
 from bench.cases import CLASSES, Case, Operand
-from bench.timing import FLUSH_BYTES, Clock, measure
+from fercore.timing import FLUSH_BYTES, Clock, measure
 
 PRECISIONS = {
     "fp32": (torch.float32, False),

@@ -33,6 +33,11 @@ class CupyRuntime(Runtime):
         self._modules: dict[Path, Any] = {}
         self._functions: dict[tuple[Path, str, int], Any] = {}
 
+    def free_memory(self) -> int:
+        with self._device:
+            free, _ = self._cupy.cuda.runtime.memGetInfo()
+            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
         with self.queue():
             return self._cupy.empty(tuple(shape), dtype)

@@ -70,6 +70,10 @@ class Runtime(ABC):
 
     # -- memory -----------------------------------------------------------------------------------
 
+    def free_memory(self) -> int | None:
+        """Bytes that the device has left; None where its memory is the host's."""
+        return None
+
     @abstractmethod
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
         """A new buffer; its content is undefined (the emulator's is NaN)."""

@@ -238,6 +238,19 @@ def _report(options: Namespace) -> None:
         print(f"{path}: all results, as a page")
 
 
+def _profile(options: Namespace) -> None:
+    from fercore import profile_command
+
+    flags: dict[str, Any] = {}
+    for setting in options.settings or ():
+        _set(flags, setting)
+    if unknown := flags.keys() - {"recipe"}:
+        raise FercoreError(
+            f"profile has no setting {min(unknown)}; it takes --set recipe.KEY=VALUE"
+        )
+    profile_command.run(options, flags.get("recipe", {}))
+
+
 def _devices(options: Namespace) -> None:
     from fercore import backends
 
@@ -255,6 +268,7 @@ _COMMANDS = {
     "inspect": _inspect,
     "synth": _synth,
     "report": _report,
+    "profile": _profile,
     "devices": _devices,
 }
 

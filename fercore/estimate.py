@@ -10,15 +10,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from fercore import freeze, models, training
+from fercore import freeze, memory, models, training
 from fercore.backends.interface import Backend
 from fercore.config import Study
-from fercore.data.dataset import CLASSES, SIZE, Dataset
+from fercore.data.dataset import CLASSES, Dataset
 from fercore.forecast import Forecast, Job, duration
+from fercore.memory import Workload
 from fercore.plan import Run, make_plan
 from fercore.progress import describe_data
-from fercore.protocol import make_backend, make_jobs
+from fercore.protocol import make_backend, make_jobs, make_workloads
 from fercore.study_data import StudyData, load_study
+from fercore.timing import random_batch
 
 PROBE_BATCHES = 2
 """Batches in an epoch of a probe."""
@@ -31,7 +33,10 @@ def dry_run(study: Study) -> str:
         data = load_study(study, Path(scratch), cache=not study.synthetic)
     runs = make_plan(study, data.source, data.targets)
     jobs = make_jobs(runs, data, backend)
-    return describe_plan(runs, jobs, data, measure_speeds(runs, jobs, backend))
+    workloads = make_workloads(runs, data)
+    memory.refuse_what_does_not_fit(workloads, backend, study.precision)
+    text = describe_plan(runs, jobs, data, measure_speeds(runs, jobs, backend))
+    return text + describe_memory(workloads, backend, study.precision)
 
 
 def measure_speeds(runs: Sequence[Run], jobs: Sequence[Job], backend: Backend) -> Forecast:
@@ -70,6 +75,17 @@ def describe_plan(
     return "\n".join(lines) + "\n"
 
 
+def describe_memory(workloads: Sequence[Workload], backend: Backend, precision: str) -> str:
+    """The most memory that any strategy takes, and how much there is."""
+    peak, strategy = max(
+        (memory.footprint(workload, backend.name, precision).peak, workload.strategy.name)
+        for workload in workloads
+    )
+    free = backend.free_memory()
+    left = "" if free is None else f"; {backend.name} has {memory.gib(free)} left"
+    return f"at most {memory.gib(peak)} of memory, for {strategy}{left}\n"
+
+
 def _probe(run: Run, job: Job, forecast: Forecast, backend: Backend) -> None:
     """Two epochs of new views, of which the first warms up; then two of the same ones again."""
     views = 2 if job.views else 0
@@ -96,16 +112,5 @@ def _probe(run: Run, job: Job, forecast: Forecast, backend: Backend) -> None:
 
 
 def _noise(count: int) -> Dataset:
-    generator = np.random.default_rng(0)
-    blank = ("",) * count
-    return Dataset(
-        name="noise",
-        format="noise",
-        images=generator.integers(0, 256, (count, SIZE, SIZE)).astype(np.uint8),
-        labels=(np.arange(count) % len(CLASSES)).astype(np.int32),
-        files=blank,
-        subjects=blank,
-        groups=blank,
-        splits=blank,
-        sha256=blank,
-    )
+    labels = (np.arange(count) % len(CLASSES)).astype(np.int32)
+    return memory.noise(random_batch(count)[0], labels)

@@ -10,6 +10,7 @@ layers above can start from there:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -231,18 +232,20 @@ class FrozenLayers:
 
         self.plan = record(backend, program)
         (self.output,) = self.plan.outputs
-        self.key = hashlib.sha256() if self.depth else None
-        if self.key:
-            self._describe(self.key)
+
+    @property
+    def feature_bytes(self) -> int:
+        """Of one image."""
+        return int(self.output.nbytes) // len(self.indices)
 
     def kept(self, counters: Counters = (0, 0, 0, 0)) -> np.ndarray | None:
         """The features ``[N, ...]`` of the view that ``counters`` draw; None if they are not kept.
 
         They are not where nothing is frozen, or where they would take too much room.
         """
-        if self.key is None:
+        if not self.depth:
             return None
-        key = self.key.copy()
+        key = self._key.copy()
         key.update(repr(counters).encode())
         shape = (len(self.images), *self.output.shape[1:])
 
@@ -260,8 +263,10 @@ class FrozenLayers:
         self.backend.write(self.indices, padded(rows.astype(np.int32), len(self.indices), -1))
         self.plan.replay()
 
-    def _describe(self, digest: Any) -> None:
-        """Everything but the counters that decides the features."""
+    @functools.cached_property
+    def _key(self) -> Any:
+        """A digest of everything but the counters that decides the features."""
+        digest: Any = hashlib.sha256()
         facts = self.backend.name, str(self.output.dtype), self.backend.build_info()
         for fact in (*facts, astuple(self.augmentation), self.images.shape, self.depth):
             digest.update(json.dumps(fact, sort_keys=True).encode())
@@ -269,6 +274,7 @@ class FrozenLayers:
         for name, array in self.model.state(slice(self.depth)).items():
             digest.update(f"{name} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array))
+        return digest
 
 
 def batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -66,7 +66,7 @@ NAMES = tuple(name + suffix for name in ARCHITECTURES for suffix in ("", "-bn"))
 def build(
     name: str,
     classes: int = 7,
-    seed: int = 0,
+    seed: int | None = 0,
     *,
     backend: Backend | None = None,
 ) -> Model:
@@ -79,7 +79,7 @@ def build(
     Args:
         name: one of ``NAMES``.
         classes: outputs of the classifier.
-        seed: 0 to 2**32 - 1.
+        seed: 0 to 2**32 - 1; None leaves all weights 0, for whoever reads them from elsewhere.
         backend: where it lives; the CPU's by default.
 
     Raises:
@@ -116,7 +116,7 @@ def build(
 class _Factory:
     """Makes initialised layers on one backend."""
 
-    def __init__(self, backend: Backend, seed: int) -> None:
+    def __init__(self, backend: Backend, seed: int | None) -> None:
         self.backend = backend
         self.seed = seed
 
@@ -143,6 +143,8 @@ class _Factory:
         return Linear(name, weight, self._zeros(outputs), epilogue=epilogue)
 
     def _normal(self, name: str, shape: tuple[int, ...], gain: float) -> Parameter:
+        if self.seed is None:
+            return Parameter(self.backend, np.zeros(shape))
         key = np.array([self.seed, zlib.crc32(name.encode())], dtype=np.uint64)
         stream = np.random.Generator(np.random.Philox(key=key))
         fan_in = math.prod(shape[1:])

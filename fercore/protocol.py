@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fercore import (
     backends,
     environment,
     freeze,
+    memory,
     models,
     results,
     side_by_side,
@@ -32,6 +34,7 @@ from fercore.execution import execute_run, mark_of
 from fercore.features import FeatureStore
 from fercore.files import read_json, write_atomically
 from fercore.forecast import Job, Work
+from fercore.memory import Workload
 from fercore.plan import Part, Run, fingerprint, make_plan
 from fercore.progress import Listener
 from fercore.results import Record
@@ -72,6 +75,8 @@ def execute(
         _refuse(directory, _changed_data(directory, data), accept_changes)
         runs = make_plan(study, data.source, data.targets)
         work = make_jobs(runs, data, backend)
+        workloads = make_workloads(runs, data)
+        needed = memory.refuse_what_does_not_fit(workloads, backend, study.precision)
         marks = _marks(runs, data)
         _refuse(directory, _changed_runs(directory, marks), accept_changes)
         write_atomically(directory.config, to_toml(study))
@@ -83,6 +88,7 @@ def execute(
         for entry in data.datasets.values():
             entry.write_manifests(directory.splits)
         listener.planned(work, data)
+        jobs = jobs or side_by_side.default_jobs(backend, needed)
         return _execute_all(runs, marks, directory, data, backend, listener, jobs)
 
 
@@ -131,10 +137,6 @@ def _job(run: Run, data: StudyData, work: Work) -> Job:
     images = data.joined_size(run.trains_on, run.recipe.sampling)
     recipe = run.recipe_for(images)
     epochs = 0 if run.network else recipe.epochs
-    followed = sum(
-        data.size(part) if role in run.choose_on else min(data.size(part), training.FOLLOWED)
-        for role, part in run.validation.items()
-    )
     targets = data.targets if run.target is None else (run.target,)
     return Job(
         run=run.id,
@@ -144,12 +146,52 @@ def _job(run: Run, data: StudyData, work: Work) -> Job:
         epochs=epochs,
         steps=epochs * recipe.steps_per_epoch(images),
         views=recipe.distinct_views(),
-        followed=followed,
+        followed=sum(_followed(run, data)),
         tested=sum(
             data.size(Part(name, part))
             for name in (data.source, *targets)
             for part in ("validation", "test")
         ),
+    )
+
+
+def make_workloads(runs: Sequence[Run], data: StudyData) -> list[Workload]:
+    """What each strategy asks of memory, in the largest of its runs."""
+    largest: dict[str, Workload] = {}
+    for run in runs:
+        workload = _workload(run, data)
+        before = largest.get(run.strategy.name, workload)
+        largest[run.strategy.name] = replace(
+            workload,
+            images=max(workload.images, before.images),
+            validation=tuple(map(max, workload.validation, before.validation)),
+            tested=max(workload.tested, before.tested),
+        )
+    return list(largest.values())
+
+
+def _workload(run: Run, data: StudyData) -> Workload:
+    images = data.joined_size(run.trains_on, run.recipe.sampling)
+    targets = data.targets if run.target is None else (run.target,)
+    return Workload(
+        run.model,
+        run.strategy,
+        run.recipe_for(images),
+        images,
+        _followed(run, data),
+        max(
+            data.size(Part(name, part))
+            for name in (data.source, *targets)
+            for part in ("validation", "test")
+        ),
+    )
+
+
+def _followed(run: Run, data: StudyData) -> tuple[int, ...]:
+    """Images of each set that is tested after every epoch."""
+    return tuple(
+        data.size(part) if role in run.choose_on else min(data.size(part), training.FOLLOWED)
+        for role, part in run.validation.items()
     )
 
 
@@ -172,7 +214,7 @@ def _execute_all(
     data: StudyData,
     backend: Backend,
     listener: Listener,
-    jobs: int | None,
+    jobs: int,
 ) -> list[Record]:
     store = FeatureStore(directory.features)
     analyst = Analyst(runs, directory, data)
@@ -186,7 +228,6 @@ def _execute_all(
             analyst.analyse(run)
         return tested
 
-    jobs = jobs or side_by_side.default_jobs(backend)
     records = side_by_side.carry_out(runs, execute_one, backend, listener, jobs=jobs)
     store.remove()
     for run in runs:

@@ -24,9 +24,14 @@ PATIENCE = 0.2  # seconds
 Execute = Callable[[Run, Listener], list[Record]]
 
 
-def default_jobs(backend: Backend) -> int:
-    """How many runs at once are fastest: one a processor, if the backend can share them out."""
-    return min(backend.processors, MOST)
+def default_jobs(backend: Backend, memory: int) -> int:
+    """How many runs at once are fastest: one a processor, if the backend can share them out.
+
+    Fewer where there is no room for so many of ``memory`` bytes.
+    """
+    free = backend.free_memory()
+    room = MOST if free is None else free // max(memory, 1)
+    return max(1, min(backend.processors, MOST, room))
 
 
 def carry_out(

@@ -17,9 +17,10 @@ state, rates) is written by the caller into buffers made outside of the program.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,28 +97,70 @@ class _Recorder:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Recording:
+    """A program's calls on placeholders, which have their places in an arena.
+
+    Attributes:
+        calls: in order.
+        outputs: what the program returned.
+        allocations: the placeholders that need memory; views are not among them.
+        arena_bytes: of memory that holds them all.
+    """
+
+    calls: tuple[Call, ...]
+    outputs: tuple[Any, ...]
+    allocations: tuple[Placeholder, ...]
+    arena_bytes: int
+
+    def live_bytes(self) -> list[int]:
+        """Bytes of the allocations that each call finds in use."""
+        return [
+            sum(one.nbytes for one in self.allocations if one.first <= index <= one.last)
+            for index in range(len(self.calls))
+        ]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A recorded program with its buffers in place.
 
     Attributes:
         backend: what it runs on.
-        calls: in order; their buffers lie in one arena of ``arena_bytes``.
-        outputs: the buffers that the program returned; valid until the next ``replay``.
-        requested_bytes: what the buffers would take without sharing.
+        recording: the program before it had memory.
+        arena: one buffer, in which all of the program's own lie.
+        calls: in order.
+        outputs: the buffers that the program returned; valid until the next ``replay``, also of
+            a plan in the same arena.
     """
 
     backend: Backend
+    recording: Recording
+    arena: Buffer
     calls: tuple[Call, ...]
     outputs: tuple[Buffer, ...]
-    arena_bytes: int
-    requested_bytes: int
     _bound: tuple[tuple[str, Callable[..., None], Call], ...]
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.recording.arena_bytes
+
+    @property
+    def requested_bytes(self) -> int:
+        """What the buffers would take without sharing."""
+        return sum(allocation.nbytes for allocation in self.recording.allocations)
 
     def replay(self) -> None:
         """Make every call once."""
-        for label, method, call in self._bound:
-            with self.backend.scope(label):
-                method(*call.args, **call.kwargs)
+        for bound in self._bound:
+            self._run(*bound)
+
+    def runs(self) -> list[Callable[[], None]]:
+        """Each call by itself, for those who time them."""
+        return [partial(self._run, *bound) for bound in self._bound]
+
+    def _run(self, label: str, method: Callable[..., None], call: Call) -> None:
+        with self.backend.scope(label):
+            method(*call.args, **call.kwargs)
 
     def __str__(self) -> str:
         lines = [f"{'call':<28}{'method':<26}buffers"]
@@ -131,28 +174,34 @@ class Plan:
         return "\n".join(lines)
 
 
-def record(backend: Backend, program: Callable[[Any], Sequence[Any]]) -> Plan:
+def record(
+    backend: Backend,
+    program: Callable[[Any], Sequence[Any]],
+    *,
+    arenas: Iterable[Buffer] = (),
+) -> Plan:
     """Record ``program(backend) -> buffers to keep`` without running it.
 
     The program must allocate with the backend it is given; buffers made elsewhere (parameters,
-    inputs) are used as they are.
+    inputs) are used as they are. One of ``arenas``, of plans that run at other times, is used again
+    if it is large enough.
     """
     recorder = _Recorder(backend)
     outputs = tuple(program(recorder))
     if not recorder.calls:
         raise ValueError("nothing was recorded: the program does not use the backend it is given")
     used = _lifetimes(recorder.calls, outputs)
-    arena_bytes = _place(used)
-    arena = backend.empty((arena_bytes,), "uint8")
+    recording = Recording(tuple(recorder.calls), outputs, tuple(used), _place(used))
+    fitting = (arena for arena in arenas if arena.nbytes >= recording.arena_bytes)
+    arena = next(fitting, None)
+    if arena is None:
+        arena = backend.empty((recording.arena_bytes,), "uint8")
+    return _bind(recording, backend, arena)
 
-    def resolve(value: Any) -> Any:
-        if isinstance(value, Placeholder):
-            base = value.owner.offset if value.owner else 0
-            return backend.view(arena, base + value.offset, value.shape, value.dtype)
-        if isinstance(value, list | tuple):
-            return type(value)(resolve(item) for item in value)
-        return value
 
+def _bind(recording: Recording, backend: Backend, arena: Buffer) -> Plan:
+    """Give the placeholders memory."""
+    resolve = partial(_resolve, backend, arena)
     calls = tuple(
         Call(
             call.label,
@@ -160,16 +209,29 @@ def record(backend: Backend, program: Callable[[Any], Sequence[Any]]) -> Plan:
             resolve(call.args),
             {name: resolve(value) for name, value in call.kwargs.items()},
         )
-        for call in recorder.calls
+        for call in recording.calls
     )
     return Plan(
         backend,
+        recording,
+        arena,
         calls,
-        tuple(resolve(output) for output in outputs),
-        arena_bytes,
-        sum(placeholder.nbytes for placeholder in used),
+        tuple(resolve(output) for output in recording.outputs),
         tuple((call.label, getattr(backend, call.method), call) for call in calls),
     )
+
+
+def _resolve(backend: Backend, arena: Buffer, value: Any) -> Any:
+    """``value`` with views of the arena for placeholders.
+
+    Not a function inside another: one that calls itself would keep the arena after the plan.
+    """
+    if isinstance(value, Placeholder):
+        base = value.owner.offset if value.owner else 0
+        return backend.view(arena, base + value.offset, value.shape, value.dtype)
+    if isinstance(value, list | tuple):
+        return type(value)(_resolve(backend, arena, item) for item in value)
+    return value
 
 
 def _has_shape(value: Any) -> bool:

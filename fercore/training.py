@@ -149,7 +149,7 @@ class _Loop:
         self.fingerprint = _fingerprint(model, training, choosing, recipe, seed, run)
         self.count = len(training)
         self.optimizer = Optimizer(model.parameters(), recipe, backend)
-        self.stepper = _Stepper(model, self.optimizer, training, recipe, backend, shelf)
+        self.stepper = Stepper(model, self.optimizer, training, recipe, backend, shelf)
         self.evaluators = {}
         for name, dataset in validation.items():
             sample = dataset if name in choose_on else followed_sample(dataset, seed)
@@ -295,7 +295,7 @@ class _Loop:
             )
 
 
-class _Stepper:
+class Stepper:
     """Training steps, recorded once for each batch size that occurs (two, as a rule).
 
     Where the views of an image come again and layers below are frozen, steps start from features.
@@ -353,42 +353,53 @@ class _Stepper:
 
     def _prepare(self, rows: np.ndarray) -> Plan:
         """The step for so many images, with these as its input."""
-        size = len(rows)
         if self.features is None:
-            if size not in self.plans:
-                self.plans[size] = self._record(size)
-            plan, indices = self.plans[size]
+            plan, indices = self.from_images(len(rows))
             self.backend.write(indices, rows.astype(np.int32))
             return plan
-        batch, labels = self.features[rows], self.host_labels[rows]
-        if size not in self.plans_above:
-            self.plans_above[size] = self._record_above(batch, labels)
-        plan, x, y = self.plans_above[size]
-        self.backend.write(x.data, batch)
-        self.backend.write(y.data, labels)
+        plan, x, y = self.from_features(len(rows))
+        self.backend.write(x.data, self.features[rows])
+        self.backend.write(y.data, self.host_labels[rows])
         return plan
 
-    def _record(self, size: int) -> tuple[Plan, Buffer]:
-        indices = self.backend.from_host(np.zeros(size, dtype=np.int32))
+    def from_images(self, size: int) -> tuple[Plan, Buffer]:
+        """The step that gathers ``size`` images, and the buffer of their indices."""
+        if size not in self.plans:
+            indices = self.backend.from_host(np.zeros(size, dtype=np.int32))
 
-        def program(recorder: Backend) -> list[Buffer]:
-            x, y = augment(
-                recorder, self.images, self.labels, indices, self.view_rng, self.augmentation
+            def program(recorder: Backend) -> list[Buffer]:
+                x, y = augment(
+                    recorder, self.images, self.labels, indices, self.view_rng, self.augmentation
+                )
+                return self._learn(recorder, x, y, slice(None))
+
+            self.plans[size] = self._record(program), indices
+        return self.plans[size]
+
+    def from_features(self, size: int) -> tuple[Plan, Tensor, Tensor]:
+        """The step of the layers above the frozen ones, and its input: features and labels."""
+        if size not in self.plans_above:
+            assert self.frozen is not None, "nothing is frozen, or views do not come again"
+            features = self.frozen.output
+            buffers = (
+                self.backend.empty((size, *features.shape[1:]), features.dtype),
+                self.backend.empty((size,), "int32"),
             )
-            return self._learn(recorder, x, y, slice(None))
+            layers = slice(self.model.frozen_layers(), None)
 
-        return record(self.backend, program), indices
+            def program(recorder: Backend) -> list[Buffer]:
+                x, y = (Tensor(recorder, buffer) for buffer in buffers)
+                return self._learn(recorder, x, y, layers)
 
-    def _record_above(self, batch: np.ndarray, labels: np.ndarray) -> tuple[Plan, Tensor, Tensor]:
-        buffers = self.backend.from_host(batch), self.backend.from_host(labels)
-        layers = slice(self.model.frozen_layers(), None)
+            x, y = (Tensor(self.backend, buffer) for buffer in buffers)
+            self.plans_above[size] = self._record(program), x, y
+        return self.plans_above[size]
 
-        def program(recorder: Backend) -> list[Buffer]:
-            x, y = (Tensor(recorder, buffer) for buffer in buffers)
-            return self._learn(recorder, x, y, layers)
-
-        x, y = (Tensor(self.backend, buffer) for buffer in buffers)
-        return record(self.backend, program), x, y
+    def _record(self, program: Callable[[Backend], list[Buffer]]) -> Plan:
+        """Steps run one at a time, so smaller ones use the memory of larger ones."""
+        plans = [plan for plan, *_ in self.plans.values()]
+        plans += [plan for plan, *_ in self.plans_above.values()]
+        return record(self.backend, program, arenas=[plan.arena for plan in plans])
 
     def _learn(self, recorder: Backend, x: Tensor, y: Tensor, layers: slice) -> list[Buffer]:
         context = Context(training=True, rng=self.rng, dropout=self.recipe.dropout)

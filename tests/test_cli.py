@@ -79,7 +79,7 @@ def python(*arguments, **options):
     "command",
     [
         *("protocol", "fit", "evaluate", "predict", "export", "import"),
-        *("inspect", "synth", "report", "devices"),
+        *("inspect", "synth", "report", "profile", "devices"),
     ],
 )
 def test_every_command_explains_itself(command, capsys):

@@ -203,6 +203,15 @@ def test_no_two_parameters_share_random_numbers(networks):
     assert abs(correlation).max() < 0.3
 
 
+def test_weights_that_are_read_from_elsewhere_are_not_drawn(backend):
+    drawn, blank = (models.build("tiny-bn", seed=seed, backend=backend) for seed in (0, None))
+    state = blank.state()
+    assert all(not state[name].any() for name in blank.parameters() if "norm" not in name)
+    blank.load_state(drawn.state())
+    for name, array in drawn.state().items():
+        assert blank.state()[name].tobytes() == array.tobytes()
+
+
 def test_seeds(backend):
     weights = {
         seed: models.build("tiny", seed=seed, backend=backend).state() for seed in (0, 1, 2**32 - 1)

@@ -22,9 +22,12 @@ BL_AND_FOUR = plan(BL=None, a="BL", b="BL", c="BL", d="a")
 class Machine:
     """A backend that notes how it is shared out."""
 
-    def __init__(self, processors=4):
-        self.processors = processors
+    def __init__(self, processors=4, free=None):
+        self.processors, self.free = processors, free
         self.shares = []
+
+    def free_memory(self):
+        return self.free
 
     def share(self, runs):
         self.shares.append(runs)
@@ -143,5 +146,10 @@ def test_listeners_are_told_by_one_thread_at_a_time():
 
 
 def test_by_default_there_is_a_run_a_processor_up_to_a_limit():
-    assert default_jobs(Machine(2)) == 2
-    assert default_jobs(Machine(1000)) == MOST
+    assert default_jobs(Machine(2), memory=100) == 2
+    assert default_jobs(Machine(1000), memory=100) == MOST
+
+
+def test_by_default_there_are_no_more_runs_than_memory_has_room_for():
+    assert default_jobs(Machine(4, free=299), memory=100) == 2
+    assert default_jobs(Machine(4, free=99), memory=100) == 1

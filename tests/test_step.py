@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fercore import backends
+from fercore import backends, freeze
 from fercore.backends.reference import ReferenceBackend
 from fercore.config import Recipe
 from fercore.step import record
@@ -47,6 +49,17 @@ def test_replayed_steps_equal_eager_ones_bit_for_bit(backend, masks, recipe):
         np.testing.assert_array_equal(logits, again, strict=True)
     assert recorded.everything() == eager.everything()
     assert set(recorded.plans) == {3, 4}
+
+
+@pytest.mark.parametrize("strategy", freeze.STRATEGIES)
+def test_every_strategy_is_the_same_eager_and_recorded(backend, strategy):
+    """On the cpu and the emulated device, too: in the same bits."""
+    eager, recorded = pair(backend, "tiny", strategy, RECIPES["sgd"])
+    for logits, again in zip(
+        eager.steps([3, 2]), recorded.steps([3, 2], recorded=True), strict=True
+    ):
+        np.testing.assert_array_equal(logits, again, strict=True)
+    assert recorded.everything() == eager.everything()
 
 
 def test_replayed_steps_equal_eager_ones_without_normalisation(backend):
@@ -126,6 +139,51 @@ def test_frozen_layers_need_less_memory(reference):
         for strategy in ("BL", "FC")
     }
     assert arena["FC"] < 0.5 * arena["BL"]
+
+
+def test_the_arena_goes_with_its_plan(reference):
+    """At once, not when garbage is collected: the next training needs the memory."""
+    plan = training(reference, "tiny", "BL", RECIPES["sgd"]).record(4)
+    arena = weakref.ref(plan.arena)
+    gc.disable()
+    try:
+        del plan
+        assert arena() is None
+    finally:
+        gc.enable()
+
+
+def test_plans_that_run_at_other_times_may_share_an_arena(backend):
+    def program(size: int) -> Any:
+        def run(recorder: Any) -> list[Any]:
+            buffer = recorder.empty((size,))
+            recorder.fill(buffer, float(size))
+            return [buffer]
+
+        return run
+
+    first = record(backend, program(40))
+    smaller = record(backend, program(20), arenas=[first.arena])
+    larger = record(backend, program(60), arenas=[first.arena])
+    assert smaller.arena is first.arena
+    assert larger.arena is not first.arena
+    for plan, size in ((first, 40), (smaller, 20), (larger, 60), (first, 40)):
+        plan.replay()
+        assert backend.to_host(plan.outputs[0]).tolist() == [size] * size
+
+
+def test_live_bytes_are_those_of_the_buffers_in_use(reference):
+    def program(recorder: Any) -> list[Any]:
+        one, two, three = (recorder.empty((size,)) for size in (10, 20, 30))
+        recorder.fill(one, 0.0)
+        recorder.fill(two, 0.0)
+        recorder.accumulate(one, two)
+        recorder.fill(three, 0.0)
+        return [three]
+
+    recording = record(reference, program).recording
+    assert recording.live_bytes() == [80, 240, 240, 240]
+    assert [one.nbytes for one in recording.allocations] == [80, 160, 240]
 
 
 class Notebook(ReferenceBackend):

@@ -15,7 +15,7 @@ from fercore.features import FeatureStore
 from fercore.optim import Optimizer
 from fercore.training import (
     FOLLOWED,
-    _Stepper,
+    Stepper,
     balanced_weights,
     followed_sample,
     permutation,
@@ -150,7 +150,7 @@ def test_all_strategies_see_the_same_views(backend):
         recipe = msgspec.structs.replace(RECIPE, views=3)
         optimizer = Optimizer(model.parameters(), recipe, backend)
         shelf = FeatureStore(memory=0).shelf()
-        stepper = _Stepper(model, optimizer, striped(4), recipe, backend, shelf)
+        stepper = Stepper(model, optimizer, striped(4), recipe, backend, shelf)
         views = []
         for epoch in range(1, 7):
             stepper.start_epoch(5, 7 if strategy == "FC" else 8, epoch)

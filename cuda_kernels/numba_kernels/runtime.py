@@ -38,6 +38,10 @@ class NumbaRuntime:
 
     # -- memory -----------------------------------------------------------------------------------
 
+    def free_memory(self) -> int | None:
+        """Bytes that the GPU has left; None in the simulator, which takes the host's."""
+        return None if SIMULATED else int(cuda.current_context().get_memory_info().free)
+
     view = staticmethod(Runtime.view)
 
     def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:

@@ -85,6 +85,10 @@ class DeviceBackend(Backend):
 
     # -- memory ---------------------------------------------------------------------------------
 
+    def free_memory(self) -> int | None:
+        free: int | None = self._runtime.free_memory()
+        return super().free_memory() if free is None else free
+
     def empty(self, shape: Sequence[int], dtype: Any = None) -> Buffer:
         return self._runtime.empty(shape, self.dtype if dtype is None else np.dtype(dtype))
 

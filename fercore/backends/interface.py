@@ -30,6 +30,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fercore.backends.host_memory import free_host_memory
+
 Buffer = Any  # numpy.ndarray on a CPU; a device array elsewhere
 Epilogue = Literal["none", "relu", "relu_pool"]
 """What follows the bias: nothing, ReLU, or ReLU and a 2x2 max-pool with stride 2 (floor).
@@ -83,6 +85,10 @@ class Backend(ABC):
         """
 
     # -- memory ---------------------------------------------------------------------------------
+
+    def free_memory(self) -> int | None:
+        """Bytes that buffers can still take, by default of the host's; None if unknown."""
+        return free_host_memory()
 
     @abstractmethod
     def empty(self, shape: Sequence[int], dtype: Any = None) -> Buffer:

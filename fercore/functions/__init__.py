@@ -7,6 +7,7 @@ from fercore.functions.dropout import Dropout
 from fercore.functions.flatten import Flatten
 from fercore.functions.linear import Linear
 from fercore.functions.max_pool import MaxPool
+from fercore.functions.relu import Relu
 from fercore.functions.softmax_cross_entropy import SoftmaxCrossEntropy
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Flatten",
     "Linear",
     "MaxPool",
+    "Relu",
     "SoftmaxCrossEntropy",
     "augment",
 ]

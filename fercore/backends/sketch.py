@@ -1,0 +1,40 @@
+"""A backend that computes nothing: a step on it shows what a device would allocate and launch."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from cuda_kernels.noting import Launch, NotingRuntime
+from cuda_kernels.specs import Precision
+from fercore.backends.device import DeviceBackend
+from fercore.backends.interface import Buffer
+
+
+class SketchBackend(DeviceBackend):
+    """Buffers have a shape and no memory; kernels are chosen and noted, as for an ``arch``."""
+
+    name = "sketch"
+
+    def __init__(self, precision: str = "fp32", arch: int = 90) -> None:
+        self._noting = NotingRuntime(arch)
+        super().__init__(self._noting, precision=cast(Precision, precision))
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of the buffers that exist now."""
+        return self._noting.bytes
+
+    @property
+    def peak(self) -> int:
+        """The most bytes that existed at any time."""
+        return self._noting.peak
+
+    def take_launches(self) -> list[Launch]:
+        """What would have been launched since the last time this was asked."""
+        launches, self._noting.launches = self._noting.launches, []
+        return launches
+
+    def write(self, buffer: Buffer, array: np.ndarray) -> None:
+        """Nothing: there is no memory to write to."""

@@ -1,0 +1,63 @@
+"""A network with some of its epilogues made layers of their own, to measure what fusing saves.
+
+The network computes the same with and without; only its steps read and write more memory.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator
+
+from fercore import functions
+from fercore.autograd import Tensor
+from fercore.backends.interface import Epilogue
+from fercore.errors import FercoreError, did_you_mean
+from fercore.nn import BatchNorm, Context, Conv2d, Layer, Linear, MaxPool, Model
+
+FUSIONS = {
+    "relu": "ReLU, with the bias or normalisation before it",
+    "relu_pool": "2x2 max-pool, with the ReLU before it",
+}
+"""What can be switched off, and what it is."""
+
+
+class Relu(Layer):
+    """ReLU by itself."""
+
+    kind = "relu"
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        return functions.Relu(self.name)(x)
+
+    def output_shape(self, x: tuple[int, ...]) -> tuple[int, ...]:
+        return x
+
+
+def separate(model: Model, without: Collection[str]) -> Model:
+    """``model`` without some of ``FUSIONS``; it shares the parameters, and their masks.
+
+    Raises FercoreError for an unknown fusion.
+    """
+    for name in without:
+        if name not in FUSIONS:
+            raise FercoreError(f"there is no fusion {name!r}; {did_you_mean(name, FUSIONS)}")
+    layers = [part for layer in model.layers for part in _parts(layer, without)]
+    return Model(model.name, layers, model.input_shape, model.classes)
+
+
+def _parts(layer: Layer, without: Collection[str]) -> Iterator[Layer]:
+    if not isinstance(layer, Conv2d | BatchNorm | Linear):
+        yield layer
+        return
+    epilogue: Epilogue = layer.epilogue
+    pooled = epilogue == "relu_pool" and "relu_pool" in without
+    if pooled:
+        epilogue = "relu"
+    alone = epilogue == "relu" and "relu" in without
+    first = copy.copy(layer)
+    first.epilogue = "none" if alone else epilogue
+    yield first
+    if alone:
+        yield Relu(f"{layer.name}.relu")
+    if pooled:
+        yield MaxPool(f"{layer.name}.pool")

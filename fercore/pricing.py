@@ -1,0 +1,214 @@
+"""A recorded step as a list with prices: what each call, kernel and buffer costs at least."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fercore import costs
+from fercore.backends.sketch import SketchBackend
+from fercore.costs import Limits
+from fercore.step import Call, Plan, Recording
+
+UPDATES = ("sgd_update", "adam_update")
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A kernel that a call launches: its blocks, and the work of its problem."""
+
+    kernel: str
+    grid: tuple[int, int, int]
+    threads: int
+    precision: str
+    flops: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A backend call and the least that it takes.
+
+    Attributes:
+        label: layer and direction.
+        method: of the backend.
+        buffers: name -> shape and dtype.
+        flops: of its product.
+        bytes: each buffer once.
+        floor: seconds.
+        bound: what takes them: "FLOPs" or "bytes".
+        kernels: on devices.
+    """
+
+    label: str
+    method: str
+    buffers: dict[str, str]
+    flops: int
+    bytes: int
+    floor: float
+    bound: str
+    kernels: tuple[Launched, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A buffer of the arena: where it lies, and the first and last call (from 0) that use it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int
+    bytes: int
+    first: int
+    last: int
+
+
+def price(plan: Plan, limits: Limits, sketch: SketchBackend | None = None) -> list[Priced]:
+    """What each call costs; with the kernels that it launches if it was recorded on ``sketch``."""
+    priced = []
+    for call, bound in zip(plan.recording.calls, plan.calls, strict=True):
+        given = _operands(call)
+        kernels = () if sketch is None else _launched(sketch, bound)
+        precision = kernels[0].precision if kernels else "fp32"
+        flops, moved = costs.product(call.method, given)[0], costs.traffic(given)
+        floor = limits.floor(flops, moved, precision)
+        priced.append(
+            Priced(
+                call.label,
+                call.method,
+                {name: describe(value) for name, value in given.items() if _holds_buffers(value)},
+                flops,
+                moved,
+                floor,
+                "FLOPs" if floor > limits.floor(0, moved, precision) else "bytes",
+                kernels,
+            )
+        )
+    return priced
+
+
+def _launched(sketch: SketchBackend, call: Call) -> tuple[Launched, ...]:
+    sketch.take_launches()
+    getattr(sketch, call.method)(*call.args, **call.kwargs)
+    return tuple(
+        Launched(
+            one.kernel.name,
+            one.grid,
+            one.kernel.threads,
+            one.kernel.precision,
+            one.problem.flops,
+            one.problem.bytes,
+        )
+        for one in sketch.take_launches()
+    )
+
+
+def arena(recording: Recording) -> list[Placed]:
+    """The buffers of the arena by the call that uses them first, which names them."""
+    return [
+        Placed(
+            _name(recording, one),
+            one.shape,
+            str(one.dtype),
+            one.offset,
+            one.nbytes,
+            max(one.first, 0),
+            one.last,
+        )
+        for one in sorted(recording.allocations, key=lambda one: (one.first, one.offset))
+    ]
+
+
+def _name(recording: Recording, allocation: Any) -> str:
+    """``conv1_1 forward: out``."""
+    call = recording.calls[max(allocation.first, 0)]
+    for name, operand in _operands(call).items():
+        for buffer in operand if isinstance(operand, list) else [operand]:
+            if buffer is allocation or getattr(buffer, "owner", None) is allocation:
+                return f"{call.label}: {name}"
+    return "result"
+
+
+# -- bytes of the whole step ----------------------------------------------------------------------
+
+
+def step_bytes(recording: Recording, narrow: frozenset[str] = frozenset()) -> int:
+    """Of all calls, each buffer once a call; those in ``narrow`` as if they were bf16."""
+    return sum(costs.traffic(_operands(call), narrow) for call in recording.calls)
+
+
+def fused_bytes(recording: Recording, narrow: frozenset[str] = frozenset()) -> float:
+    """The least bytes of the same step if everything that can be was fused with a product.
+
+    What is left are the products themselves, batch normalisation, input and loss, and the state of
+    the optimizer. Gradients of parameters stay on the chip: an update follows its product. A pooled
+    layer stores its pooled map alone, with two bits an entry for the places of the largest. With
+    ``narrow``, an update writes a parameter once more for each of the two products that read it.
+    """
+    pooled: dict[int, float] = {}  # gradient before a pool -> bytes of what it comes from
+    total = 0.0
+    for call in recording.calls:
+        given = _operands(call)
+        if call.method == "epilogue_gradient" and given["argmax"] is not None:
+            here = {"grad": given["grad"]}
+            pooled[id(given["grad_before"])] = costs.traffic(here, narrow) + _places(given)
+        elif call.method.startswith(("conv2d", "linear")):
+            total += _places(given) + pooled.get(id(given.get("grad")), 0.0)
+            apart = {"argmax", "grad_weight", "grad_bias"}
+            apart |= {"grad"} if id(given.get("grad")) in pooled else set()
+            total += costs.traffic(_without(given, apart), narrow)
+        elif call.method in UPDATES:
+            total += costs.traffic(_without(given, {"gradient"}))
+            total += 2 * 2 * math.prod(given["parameter"].shape) if narrow else 0
+        elif call.method.startswith(("batch_norm", "augment", "softmax")):
+            total += costs.traffic(given, narrow)
+    return total
+
+
+def _places(given: dict[str, Any]) -> float:
+    argmax = given.get("argmax")
+    return 0.0 if argmax is None else math.prod(argmax.shape) / 4
+
+
+def _without(given: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in names}
+
+
+def launches(priced: Iterable[Priced]) -> list[Launched]:
+    """All kernels of a step, in order."""
+    return [kernel for call in priced for kernel in call.kernels]
+
+
+MISSING = {
+    "update with the weight gradient": (UPDATES, "gradient"),
+    "epilogue's gradient with the gradient it comes from": (("epilogue_gradient",), "grad"),
+    "dropout with the product before it": (("dropout",), "x"),
+}
+"""Fusions that there are not: whose input would never be in memory."""
+
+
+def missing_fusions(recording: Recording) -> dict[str, int]:
+    """What ``MISSING`` would save, in bytes of the step: a buffer written, and read again."""
+    saved = dict.fromkeys(MISSING, 0)
+    for call in recording.calls:
+        for fusion, (methods, name) in MISSING.items():
+            if call.method in methods:
+                saved[fusion] += 2 * costs.traffic({name: _operands(call)[name]})
+    return saved
+
+
+def _operands(call: Call) -> dict[str, Any]:
+    return costs.operands(call.method, call.args, call.kwargs)
+
+
+def _holds_buffers(value: Any) -> bool:
+    return hasattr(value, "shape") or (isinstance(value, list) and bool(value))
+
+
+def describe(value: Any) -> str:
+    """``1024x48x48x64 float32``."""
+    if isinstance(value, list):
+        return f"{len(value)} buffers"
+    return f"{'x'.join(map(str, value.shape))} {value.dtype}"

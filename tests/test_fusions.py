@@ -1,0 +1,68 @@
+"""Networks with epilogues of their own: the same results, by more calls."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fercore import freeze
+from fercore.backends.sketch import SketchBackend
+from fercore.config import Recipe
+from fercore.errors import FercoreError
+from fercore.fusions import FUSIONS, separate
+from tests.narrow import Training, narrow
+
+RECIPE = Recipe(optimizer="sgd", weight_decay=0.01)
+SETS = [names for count in (1, 2) for names in itertools.combinations(FUSIONS, count)]
+
+
+def training(backend, name, strategy, without=()):
+    model = narrow(name, backend, seed=3)
+    freeze.apply(model, strategy)
+    return Training(backend, separate(model, without), RECIPE)
+
+
+@pytest.mark.parametrize("without", SETS, ids=str)
+@pytest.mark.parametrize(("name", "strategy"), [("tiny", "BL"), ("tiny-bn", "BL"), ("svgg5", "FC")])
+def test_a_step_has_the_same_results(backend, name, strategy, without):
+    fused, apart = training(backend, name, strategy), training(backend, name, strategy, without)
+    for _ in range(2):
+        np.testing.assert_allclose(apart.step(), fused.step(), rtol=1e-5, atol=1e-6)
+    moments, expected = apart.optimizer.state(), fused.optimizer.state()
+    assert moments.keys() == expected.keys()
+    for tensor, moment in moments.items():
+        distance = np.linalg.norm(moment - expected[tensor])
+        assert distance <= 1e-5 * np.linalg.norm(expected[tensor]), tensor
+
+
+@pytest.mark.parametrize(
+    ("without", "epilogues", "own"),
+    [
+        (["relu_pool"], {"relu"}, {"max_pool_forward": 4, "max_pool_backward": 4}),
+        # Of ten convolutions and two hidden layers, four convolutions keep ReLU with their pool.
+        (["relu"], {"relu_pool"}, {"epilogue_gradient": 8 + 12}),
+        (["relu", "relu_pool"], set(), {"max_pool_forward": 4, "epilogue_gradient": 12 + 12}),
+    ],
+)
+def test_what_is_apart_has_calls_of_its_own(without, epilogues, own):
+    calls = training(SketchBackend(), "tiny", "BL", without).record(4).calls
+    forward = [call for call in calls if call.method.endswith("_forward")]
+    assert {call.kwargs.get("epilogue", "none") for call in forward} - {"none"} == epilogues
+    methods = [call.method for call in calls]
+    assert {method: methods.count(method) for method in own} == own
+
+
+def test_parameters_are_the_same(reference):
+    model = narrow("tiny", reference)
+    apart = separate(model, FUSIONS)
+    assert apart.parameters() == model.parameters()
+    assert apart.frozen_layers() == model.frozen_layers() == 0
+    freeze.apply(model, "FC")
+    assert len(apart.layers) - apart.frozen_layers() == 5 + 2  # two hidden layers lost their ReLU
+
+
+def test_an_unknown_fusion(reference):
+    with pytest.raises(FercoreError, match="no fusion 'relu_pol'; did you mean 'relu_pool'"):
+        separate(narrow("tiny", reference), ["relu_pol"])
