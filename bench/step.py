@@ -164,7 +164,7 @@ class FercoreStep:
         return found
 
     def replay(self) -> None:
-        self.plan.replay()
+        self.plan.call()
 
     def _batch(self, backend: Backend) -> tuple[Tensor, Tensor]:
         inputs = (self.images, self.labels, self.indices, self.rng)

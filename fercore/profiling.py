@@ -143,19 +143,20 @@ def measure(step: Step, seconds: float) -> Measured:
             clock.flush()
 
     ahead = replace(clock, flush=flush)
-    graphs = [_captured(runtime, run) for run in runs]
+    graphs = [_captured(step.backend, run) for run in runs]
     alone = measure_each(graphs, ahead, share, before=step.prepare)
-    graph = measure_each([_captured(runtime, step.plan.replay)], ahead, share, before=step.prepare)
+    graph = measure_each(
+        [_captured(step.backend, step.plan.call)], ahead, share, before=step.prepare
+    )
     busy = np.median(alone, axis=0)
     gaps = np.maximum(each - busy, 0.0)
     return Measured(busy, whole, gaps, float(np.median(graph)), len(alone))
 
 
-def _captured(runtime: Any, run: Run) -> Callable[[], None]:
-    with runtime.capture() as graph:
-        run()
-    replay: Callable[[], None] = graph.replay
-    return replay
+def _captured(backend: Backend, run: Run) -> Callable[[], None]:
+    graph = backend.capture(run)
+    assert graph is not None  # it has a queue
+    return graph
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ last used, so that buffers which never live at the same time share one place in 
     gradient             ├─────┤         offset 4096
     scratch                    ├─┤       offset 0 again
 
-``Plan.replay`` then makes the same calls in the same order as running the program eagerly, and so
-computes the same bits, without allocating anything. What changes from step to step (indices, random
-state, rates) is written by the caller into buffers made outside of the program.
+``Plan.replay`` then makes the same calls in the same order as running the program eagerly, one by
+one or as one CUDA graph, and so computes the same bits, without allocating anything. What changes
+from step to step (indices, random state, rates) is written by the caller into buffers made outside
+of the program.
 """
 
 from __future__ import annotations
@@ -120,6 +121,14 @@ class Recording:
         ]
 
 
+@dataclass(eq=False)
+class _Replays:
+    """How often a plan was replayed, and its graph once it has one."""
+
+    count: int = 0
+    graph: Callable[[], None] | None = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A recorded program with its buffers in place.
@@ -139,6 +148,7 @@ class Plan:
     calls: tuple[Call, ...]
     outputs: tuple[Buffer, ...]
     _bound: tuple[tuple[str, Callable[..., None], Call], ...]
+    _replays: _Replays
 
     @property
     def arena_bytes(self) -> int:
@@ -150,7 +160,18 @@ class Plan:
         return sum(allocation.nbytes for allocation in self.recording.allocations)
 
     def replay(self) -> None:
-        """Make every call once."""
+        """Make every call once, from the second time on as one graph where the backend has them.
+
+        (The first time kernels are built, and scratch memory is allocated.)
+        """
+        replays = self._replays
+        if replays.graph is None and replays.count == 1:
+            replays.graph = self.backend.capture(self.call)
+        (replays.graph or self.call)()
+        replays.count += 1
+
+    def call(self) -> None:
+        """Make every call once, one by one."""
         for bound in self._bound:
             self._run(*bound)
 
@@ -218,6 +239,7 @@ def _bind(recording: Recording, backend: Backend, arena: Buffer) -> Plan:
         calls,
         tuple(resolve(output) for output in recording.outputs),
         tuple((call.label, getattr(backend, call.method), call) for call in calls),
+        _Replays(),
     )
 
 

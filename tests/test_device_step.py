@@ -189,3 +189,17 @@ def test_the_same_step_gives_the_same_bits_in_every_order_of_threads():
         one.steps([4, 3])
         results.append(one.everything())
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("strategy", ["BL", "FC+CL"])
+def test_from_its_third_time_on_a_recorded_step_is_one_graph_with_the_same_bits(device, strategy):
+    eager, recorded = (training("svgg5", strategy, device) for _ in range(2))
+    logits = eager.steps([4, 3] * 4)
+    again = []
+    for number, size in enumerate([4, 3] * 4):
+        device.launched.clear()
+        again.append(recorded.step(size, recorded=True))
+        # Once kernel by kernel, then while the graph is made; of that nothing is launched here.
+        assert bool(device.launched["conv1_2 forward"]) == (number < 4)
+    assert [array.tobytes() for array in again] == [array.tobytes() for array in logits]
+    assert recorded.everything() == eager.everything()

@@ -9,7 +9,7 @@ names the argument.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +78,14 @@ class DeviceBackend(Backend):
     def runtime(self) -> Any:
         """Where its launches go."""
         return self._runtime
+
+    def capture(self, run: Callable[[], None]) -> Callable[[], None] | None:
+        if not hasattr(self._runtime, "capture"):  # Numba's
+            return None
+        with self._runtime.capture() as graph:
+            run()
+        replay: Callable[[], None] = graph.replay
+        return replay
 
     def scope(self, label: str) -> AbstractContextManager[None]:
         named: AbstractContextManager[None] = self._runtime.range(label)

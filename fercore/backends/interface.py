@@ -23,7 +23,7 @@ Random numbers are Philox4x32-10 (Salmon et al., SC 2011) with key ``(seed, run)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -120,6 +120,13 @@ class Backend(ABC):
     @abstractmethod
     def accumulate(self, total: Buffer, term: Buffer) -> None:
         """Adds ``term`` to ``total`` in place (same shape)."""
+
+    def capture(self, run: Callable[[], None]) -> Callable[[], None] | None:
+        """The calls that ``run`` makes, as one that makes them all again on the same buffers.
+
+        Nothing is computed meanwhile. None where calls cannot be put together.
+        """
+        return None
 
     def scope(self, label: str) -> AbstractContextManager[None]:
         """Names what runs inside (``"conv1_1 forward"``) for profilers and recorded steps."""

@@ -25,6 +25,8 @@ NO_ARITHMETIC = {
     "fill",
     "scope",
     "share",
+    "capture",
+    "free_memory",
 }
 RNG = np.array([1, 2, 3, 4], np.uint32)
 RATES = np.array([0.1, 0.2, 0.3, 0.5])
