@@ -17,12 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench import machine
 from fercore import backends, freeze, models, training
 from fercore.config import Recipe
-from fercore.data.dataset import CLASSES, SIZE, Dataset
+from fercore.profiling import random_images
 
 OURS = "fercore"
 
@@ -44,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     backend = backends.get(arguments.device)
     model = models.build(arguments.model, backend=backend)
     freeze.apply(model, "FC")
-    images = noise(arguments.images)
+    images = random_images(arguments.images)
     recipe = Recipe(
         epochs=1 + arguments.epochs,
         batch_size=arguments.batch,
@@ -93,23 +91,6 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{name:<34}{rate:>12.1f} images/s")
     for name, ratio in result["ratios"].items():
         print(f"ratio to {name:<25}{ratio:>12.2f}")
-
-
-def noise(count: int) -> Dataset:
-    """Random faces, as far as a benchmark cares."""
-    generator = np.random.default_rng(0)
-    blank = ("",) * count
-    return Dataset(
-        name="noise",
-        format="noise",
-        images=generator.integers(0, 256, (count, SIZE, SIZE)).astype(np.uint8),
-        labels=(np.arange(count) % len(CLASSES)).astype(np.int32),
-        files=blank,
-        subjects=blank,
-        groups=blank,
-        splits=blank,
-        sha256=blank,
-    )
 
 
 def summarise(rates: dict[str, float]) -> dict[str, Any]:
