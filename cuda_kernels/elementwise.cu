@@ -4,6 +4,8 @@
 // a thread and instruction; version 2 moves 16, which keeps more bytes in flight with fewer
 // instructions. Grids are as large as the GPU can hold at once; each thread strides over the rest.
 
+// T is the type of the entries, float or bf16; arithmetic is float.
+
 #include "grid.cuh"
 #include "vector.cuh"
 
@@ -15,8 +17,18 @@ KERNEL(fill_double, 256, Global<double> out, u64 count, double value) {
     for_entries(count, [&](u64 i) { out[i] = value; });
 }
 
+template <class T>
+DEVICE void accumulate_of(Global<T> total, Global<const T> term, u64 count) {
+    for_entries(count,
+                [&](u64 i) { total[i] = from_float<T>(to_float(total[i]) + to_float(term[i])); });
+}
+
 KERNEL(accumulate, 256, Global<float> total, Global<const float> term, u64 count) {
-    for_entries(count, [&](u64 i) { total[i] += term[i]; });
+    accumulate_of(total, term, count);
+}
+
+KERNEL(accumulate_bf16, 256, Global<bf16> total, Global<const bf16> term, u64 count) {
+    accumulate_of(total, term, count);
 }
 
 // Version 2: a thread owns four neighbours; the first threads take the last count % 4 entries, too.

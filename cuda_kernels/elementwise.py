@@ -61,6 +61,7 @@ KERNELS = (
     _kernel("fill_double", "fill_double"),
     _kernel("accumulate", "accumulate"),
     _kernel("accumulate_by_4", "accumulate", version=2),
+    _kernel("accumulate_bf16", "accumulate", precision="bf16"),
     _kernel("relu_gradient", "relu_gradient"),
     _kernel("relu_gradient_by_4", "relu_gradient", version=2),
     _kernel("relu_gradient_bf16", "relu_gradient", precision="bf16"),
@@ -74,10 +75,16 @@ def fill(runtime: Runtime, out: Buffer, value: float) -> None:
     runtime.run(operation, _entries(runtime, out, moved=out.nbytes), arguments)
 
 
-def accumulate(runtime: Runtime, total: Buffer, term: Buffer) -> None:
-    """Adds ``term`` to ``total`` in place; float32, any shape."""
+def accumulate(
+    runtime: Runtime, total: Buffer, term: Buffer, *, precision: Precision = "fp32"
+) -> None:
+    """Adds ``term`` to ``total`` in place, any shape.
+
+    Buffers are float32, or bf16 with ``precision="bf16"``.
+    """
     entries = _entries(runtime, total, term, moved=3 * total.nbytes, flops=total.size)
-    runtime.run("accumulate", entries, {"total": total, "term": term, "count": total.size})
+    arguments = {"total": total, "term": term, "count": total.size}
+    runtime.run("accumulate", entries, arguments, precision=precision)
 
 
 def relu_gradient(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cuda_kernels.linear import from_bf16
 from fercore.backends.interface import Backend
 from fercore.backends.reference import ReferenceBackend
 
@@ -31,14 +32,19 @@ def decide(backend: Backend, decisions: list[Decision]) -> None:
     ) -> None:
         convolve(x, weight, bias, out, argmax, **options)
         places = None if argmax is None else backend.to_host(argmax)
-        decisions.append((backend.to_host(out) > 0, places))
+        decisions.append((numbers(backend.to_host(out)) > 0, places))
 
     def linear_forward(x: Any, weight: Any, bias: Any, out: Any, **options: Any) -> None:
         multiply(x, weight, bias, out, **options)
-        decisions.append((backend.to_host(out) > 0, None))
+        decisions.append((numbers(backend.to_host(out)) > 0, None))
 
     backend.conv2d_forward = conv2d_forward  # type: ignore[method-assign]
     backend.linear_forward = linear_forward  # type: ignore[method-assign]
+
+
+def numbers(array: np.ndarray) -> np.ndarray:
+    """What bits of bf16 stand for; other numbers as they are."""
+    return from_bf16(array) if array.dtype == np.uint16 else array
 
 
 class Follower(ReferenceBackend):

@@ -9,6 +9,7 @@ from fercore.backends.interface import Buffer, Epilogue
 class Linear(Function):
     """``epilogue(x @ weight.T + bias)``: ``x [N, I]``, ``weight [O, I]``, ``bias [O]`` or None.
 
+    Without an epilogue the results are logits, in the backend's ``dtype``.
     Raises ValueError when the shapes do not fit.
     """
 
@@ -20,10 +21,10 @@ class Linear(Function):
         (n, inputs), (outputs, weight_inputs) = x.shape, weight.shape
         if inputs != weight_inputs:
             raise ValueError(f"input has {inputs} features, the weight takes {weight_inputs}")
-        out = self.new((n, outputs))
+        out = self.new((n, outputs), self.backend.dtype if self.epilogue == "none" else None)
         self.backend.linear_forward(
             x.data,
-            weight.data,
+            weight.operand,
             None if bias is None else bias.data,
             out.data,
             epilogue=self.epilogue,
@@ -43,7 +44,7 @@ class Linear(Function):
         x_shape, weight_shape = self.shapes
         backend = self.backend
         if self.epilogue != "none":
-            grad_before = backend.empty((x_shape[0], weight_shape[0]))
+            grad_before = self.new_grad((x_shape[0], weight_shape[0]))
             backend.epilogue_gradient(
                 grad, self.saved("out"), None, grad_before, epilogue=self.epilogue
             )
@@ -55,6 +56,6 @@ class Linear(Function):
             x = self.saved("x") if want_weight else None
             backend.linear_weight_gradient(x, grad, grad_weight, grad_bias)
         if want_x:
-            grad_x = backend.empty(x_shape)
+            grad_x = self.new_grad(x_shape)
             backend.linear_input_gradient(grad, self.saved("weight"), grad_x)
         return grad_x, grad_weight, grad_bias
