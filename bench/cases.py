@@ -7,8 +7,6 @@ registry, with all their versions and precisions.
 
 from __future__ import annotations
 
-import functools
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from bench.recipe import Recipe
-from cuda_kernels.specs import Precision, kernels
 from fercore import models
 from fercore.autograd import backward
-from fercore.backends.device import DeviceBackend
+from fercore.backends.device import BF16, DeviceBackend
 from fercore.backends.interface import Augmentation, Backend
 from fercore.backends.reference import ReferenceBackend
 from fercore.functions import SoftmaxCrossEntropy, augment
@@ -34,7 +31,7 @@ CLASSES, SIZE = 7, 48
 
 @dataclass(frozen=True)
 class Operand:
-    """A buffer of a case."""
+    """A buffer of a case; one of uint16 holds bf16."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -59,6 +56,12 @@ class Case:
     options: Mapping[str, Any]
 
     @property
+    def narrow(self) -> frozenset[str]:
+        """The operands that are bf16, by name."""
+        operands = self.operands.items()
+        return frozenset(n for n, o in operands if isinstance(o, Operand) and o.dtype == BF16)
+
+    @property
     def layer(self) -> str:
         return self.label.partition(" ")[0]
 
@@ -78,14 +81,14 @@ class Case:
         terms = {"forward": by_weight, "input_gradient": weight.size // weight.shape[-1]}
         return 2 * rows * weight.size, terms.get(self.method.partition("_")[2], rows)
 
-    def bytes(self, narrow: frozenset[str]) -> int:
-        """Least traffic: all buffers once, those changed in place twice; ``narrow`` are bf16."""
+    @property
+    def bytes(self) -> int:
+        """Least traffic: all buffers once, those changed in place twice."""
         total = 0
         for name, operand in self.operands.items():
             for one in operand if isinstance(operand, list) else [operand]:
                 if one is not None:
-                    width = 2 if name in narrow else one.dtype.itemsize
-                    total += one.size * width * (2 if name in IN_PLACE else 1)
+                    total += one.size * one.dtype.itemsize * (2 if name in IN_PLACE else 1)
         return total
 
     def __str__(self) -> str:
@@ -105,8 +108,13 @@ IN_PLACE = {
 class _Shapes(ReferenceBackend):
     """Buffers that have a shape and take no memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, compute_dtype: Any) -> None:
         super().__init__("float32")
+        self._compute_dtype = np.dtype(compute_dtype)
+
+    @property
+    def compute_dtype(self) -> np.dtype:
+        return self._compute_dtype
 
     def empty(self, shape: Any, dtype: Any = None) -> np.ndarray:
         return np.broadcast_to(np.zeros((), dtype or self.dtype), tuple(shape))
@@ -122,13 +130,14 @@ class _Shapes(ReferenceBackend):
     def fill(self, buffer: Any, value: float) -> None: ...
 
 
-def cases(model: str, batch: int) -> list[Case]:
-    """Every call of a step of ``model`` at one batch size.
+def cases(model: str, batch: int, *, narrow: bool = False) -> list[Case]:
+    """Every call of a step of ``model`` at one batch size, in float32 or (``narrow``) in bf16.
 
     A second step, with normalisation and Adam, adds the methods that the first does not call.
     """
-    plain = _record(model, batch, Recipe(clip_norm=1.0))
-    normalised = _record(f"{model.partition('-')[0]}-bn", batch, Recipe(optimizer="adam"))
+    dtype = BF16 if narrow else np.float32
+    plain = _record(model, batch, Recipe(clip_norm=1.0), dtype)
+    normalised = _record(f"{model.partition('-')[0]}-bn", batch, Recipe(optimizer="adam"), dtype)
     called = {call.method for call in plain}
     every = [*plain, *(call for call in normalised if call.method not in called)]
     return [_case(number, call) for number, call in enumerate(every)]
@@ -137,11 +146,11 @@ def cases(model: str, batch: int) -> list[Case]:
 def distinct(every: Sequence[Case]) -> list[Case]:
     """One of those that do the same, products first, the largest first."""
     by_shapes = {str(case).partition(" ")[2] + str(case.options): case for case in reversed(every)}
-    return sorted(by_shapes.values(), key=lambda case: (-case.product[0], -case.bytes(frozenset())))
+    return sorted(by_shapes.values(), key=lambda case: (-case.product[0], -case.bytes))
 
 
-def _record(model: str, batch: int, recipe: Recipe) -> Sequence[Call]:
-    backend = _Shapes()
+def _record(model: str, batch: int, recipe: Recipe, compute_dtype: Any) -> Sequence[Call]:
+    backend = _Shapes(compute_dtype)
     net = models.build(model, classes=CLASSES, backend=backend)
     optimizer = Optimizer(net.parameters(), recipe, backend)
     images, labels = backend.empty((batch, SIZE, SIZE), "uint8"), backend.empty((batch,), "int32")
@@ -203,7 +212,7 @@ PERIOD = 1_000_003  # random numbers, repeated: a prime, so that no two images a
 
 
 def contents(case: Case, seed: int = 0) -> dict[str, Any]:
-    """Random NumPy arrays for the operands, outputs included."""
+    """Random NumPy arrays for the operands, outputs included; those of bf16 are not rounded."""
     random = np.random.default_rng(seed)
 
     def content(name: str, operand: Any) -> Any:
@@ -211,33 +220,15 @@ def contents(case: Case, seed: int = 0) -> dict[str, Any]:
             return [content(name, one) for one in operand]
         if operand is None:
             return None
+        dtype = np.dtype(np.float32) if operand.dtype == BF16 else operand.dtype
         if name in VALUES:
-            return VALUES[name](random, operand.shape).astype(operand.dtype)
+            return VALUES[name](random, operand.shape).astype(dtype)
         numbers = random.standard_normal(min(PERIOD, operand.size), np.float32)
-        return np.resize(numbers, operand.shape).astype(operand.dtype, copy=False)
+        return np.resize(numbers, operand.shape).astype(dtype, copy=False)
 
     return {name: content(name, operand) for name, operand in case.operands.items()}
 
 
-@functools.cache
-def _function(method: str) -> Callable[..., None]:
-    """What a backend's method calls: ``linear.forward`` of ``linear_forward``, say."""
-    stems = sorted({one.source.stem for one in kernels() if one.source.with_suffix(".py").exists()})
-    for stem in stems:
-        module = importlib.import_module(f"cuda_kernels.{stem}")
-        if function := getattr(module, method.removeprefix(f"{stem}_"), None):
-            return function
-    raise LookupError(f"no module of cuda_kernels has a function for {method}")
-
-
-def carry_out(
-    case: Case, backend: DeviceBackend, buffers: Mapping[str, Any], precision: Precision
-) -> None:
+def carry_out(case: Case, backend: DeviceBackend, buffers: Mapping[str, Any]) -> None:
     """Queue the case on ``buffers``; specs.UnsuitableError where no kernel suits."""
-    if precision == "fp32":
-        getattr(backend, case.method)(**buffers, **case.options)
-        return
-    options = dict(case.options)
-    if case.method == "linear_forward":
-        options["relu"] = options.pop("epilogue") == "relu"
-    _function(case.method)(backend.runtime, **buffers, **options, precision=precision)
+    getattr(backend, case.method)(**buffers, **case.options)

@@ -10,6 +10,7 @@ On the emulator, times are those of the emulator and tell nothing about a GPU.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import json
 import time
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine
-from bench.case_bench import CHECKED_BATCH, CaseBench, Row
-from bench.cases import Case, cases, distinct
+from bench.case_bench import CHECKED_BATCH, CaseBench, MeasuredBackend, Row
+from bench.cases import cases, distinct
 from bench.timing import Clock
 from cuda_kernels import specs
 from cuda_kernels.emulated import EmulatedRuntime
@@ -27,7 +28,6 @@ from cuda_kernels.gpu import CupyRuntime
 from cuda_kernels.runtime import Runtime, UnavailableError
 from cuda_kernels.specs import UnsuitableError
 from fercore import models
-from fercore.backends.device import DeviceBackend
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +90,7 @@ class Sweep:
 
     def __init__(self, runtime: Runtime, arguments: argparse.Namespace, emulated: bool) -> None:
         self.runtime, self.arguments, self.emulated = runtime, arguments, emulated
-        self.backend = DeviceBackend(runtime)
+        self.backend = functools.cache(lambda one: MeasuredBackend(runtime, precision=one))
         self.end = time.perf_counter() + arguments.budget
         self.opponent: Any = None
         if arguments.against == "torch":
@@ -109,9 +109,8 @@ class Sweep:
 
     def rows(self, model: str, batches: list[int]) -> Iterator[Row]:
         for batch in batches:
-            small = cases(model, CHECKED_BATCH)
-            for case in self._wanted(model, batch):
-                bench = CaseBench(self, case, small[case.number], batch)
+            for bench in self._benches(model, batch, CHECKED_BATCH):
+                case = bench.case
                 for kernel in bench.candidates():
                     row: Row = {
                         "operation": kernel.operation,
@@ -126,23 +125,29 @@ class Sweep:
     def left(self) -> bool:
         return time.perf_counter() < self.end
 
-    def _wanted(self, model: str, batch: int) -> list[Case]:
-        layers = self.arguments.layer
-        every = [case for case in cases(model, batch) if not layers or case.layer in layers]
-        return distinct(every)
+    def _benches(self, model: str, batch: int, small: int) -> Iterator[CaseBench]:
+        """Of the cases wanted, each in float32 and in bf16; checked at the batch ``small``."""
+        layers, forms = self.arguments.layer, (False, True)
+        whole, checked = (
+            [cases(model, size, narrow=form) for form in forms] for size in (batch, small)
+        )
+        for case in distinct([one for one in whole[0] if not layers or one.layer in layers]):
+            for form in forms:
+                here = whole[form][case.number]
+                if bool(here.narrow) == form:
+                    yield CaseBench(self, here, checked[form][case.number], case, batch)
 
     def profile(self, model: str, batch: int, name: str) -> str:
         """Set a kernel's first case up and launch it once; says which."""
         kernel = specs.kernel(name)
         self.arguments.operation, self.arguments.version = [kernel.operation], [kernel.version]
-        for case in self._wanted(model, batch):
-            bench = CaseBench(self, case, case, batch)
+        for bench in self._benches(model, batch, batch):
             if kernel in bench.candidates():
                 try:
                     launched = bench.run_once(kernel)
                 except UnsuitableError:
                     continue
-                return f"{case.label}, batch {batch}: launched {', '.join(launched)}"
+                return f"{bench.case.label}, batch {batch}: launched {', '.join(launched)}"
         raise SystemExit(f"bench kernels: no call of a step of {model} launches {name}")
 
 

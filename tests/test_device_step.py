@@ -59,8 +59,8 @@ def device():
 
 
 def build(name, backend):
-    if name == "tiny":
-        return narrow("tiny", backend, seed=3)
+    if name.startswith("tiny"):
+        return narrow(name, backend, seed=3)
     with patch.dict(models.ARCHITECTURES, {"svgg5": EIGHTH}):
         return models.build("svgg5", backend=backend, seed=3)
 
@@ -87,19 +87,30 @@ def test_a_step_is_that_of_the_reference(device, reference, name, strategy):
     assert_same_step(mine, definition)
 
 
-@pytest.mark.parametrize(("precision", "gate"), [("tf32", 3e-3), ("bf16x3", 1e-4), ("bf16", 3e-2)])
-def test_a_step_on_tensor_cores_is_nearly_that_of_the_reference(precision, gate):
-    device, reference, decisions = watched(precision), Follower(), []
+def assert_nearly_same_step(name, device, gate):
+    """Logits and each tensor's velocity, where the reference follows the device's decisions.
+
+    The gradient of a channel's scale or shift after normalisation is a sum over pixels that nearly
+    cancel; in nets of few channels it may be off by twice the gate.
+    """
+    reference, decisions = Follower(), []
     decide(device, decisions)
-    mine, definition = (training("svgg5", "BL", one) for one in (device, reference))
+    mine, definition = (training(name, "BL", one) for one in (device, reference))
     definition.model.load_state(mine.model.state())
     logits, reference.decisions = mine.step(), iter(decisions)
     expected = definition.step()
+    assert next(reference.decisions, None) is None
     assert relative_error(logits, expected) <= gate
     velocities, wanted = mine.optimizer.state(), definition.optimizer.state()
     for tensor, velocity in velocities.items():
-        error = relative_error(velocity, wanted[tensor])
-        assert error <= gate, f"{tensor}: relative error {error:.2g}"
+        error, allowed = relative_error(velocity, wanted[tensor]), gate * (1 + (".norm." in tensor))
+        assert error <= allowed, f"{tensor}: relative error {error:.2g}"
+
+
+@pytest.mark.parametrize(("precision", "gate"), [("tf32", 3e-3), ("bf16x3", 1e-4), ("bf16", 3e-2)])
+def test_a_step_on_tensor_cores_is_nearly_that_of_the_reference(precision, gate):
+    device = watched(precision)
+    assert_nearly_same_step("svgg5", device, gate)
     kinds = defaultdict(set)
     for label, names in device.launched.items():
         layer, of_products = label.partition(" ")[0], filter(is_product, names)
@@ -108,6 +119,12 @@ def test_a_step_on_tensor_cores_is_nearly_that_of_the_reference(precision, gate)
     assert by_cores == {"conv1_2", "conv2_1", "conv2_2", "conv2_3", "fc1", "fc2"}
     # One input channel, seven classes: no whole chunks, so kernels on CUDA cores.
     assert kinds["conv1_1"] == kinds["fc3"] == {False}
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-bn"])
+def test_a_step_in_bf16_is_nearly_that_of_the_reference(name):
+    """Ten convolutions deep, and with normalisation and its own pooling."""
+    assert_nearly_same_step(name, watched("bf16"), 3e-2)
 
 
 def is_product(kernel):
