@@ -42,7 +42,8 @@ def _kernel(name: str, operation: str, version: int = 1, precision: Precision = 
     if version == 1:
         why = "one entry a thread and step"
         return Kernel(name, operation, 1, SOURCE, why, THREADS, grid, precision=precision)
-    why = "four entries a thread and step, 16 bytes an instruction"
+    why = "four entries a thread and step, one instruction for all"
+    bits = 64 if precision == "bf16" else 128
     return Kernel(
         name,
         operation,
@@ -52,7 +53,8 @@ def _kernel(name: str, operation: str, version: int = 1, precision: Precision = 
         THREADS,
         grid_by_4,
         refuses=_unaligned,
-        instructions=("LDG.E.128", "STG.E.128"),
+        precision=precision,
+        instructions=(f"LDG.E.{bits}", f"STG.E.{bits}"),
     )
 
 
@@ -62,9 +64,11 @@ KERNELS = (
     _kernel("accumulate", "accumulate"),
     _kernel("accumulate_by_4", "accumulate", version=2),
     _kernel("accumulate_bf16", "accumulate", precision="bf16"),
+    _kernel("accumulate_bf16_by_4", "accumulate", version=2, precision="bf16"),
     _kernel("relu_gradient", "relu_gradient"),
     _kernel("relu_gradient_by_4", "relu_gradient", version=2),
     _kernel("relu_gradient_bf16", "relu_gradient", precision="bf16"),
+    _kernel("relu_gradient_bf16_by_4", "relu_gradient", version=2, precision="bf16"),
 )
 
 

@@ -113,7 +113,8 @@ def forward(
 ) -> None:
     """``out = x @ weight.T + bias``, then ReLU if asked."""
     arguments = {"x": x, "weight": weight, "bias": bias, "out": out, "with_relu": relu}
-    operation = "linear_forward" if out.dtype == x.dtype else "linear_forward_wide"
+    wide = x.dtype == np.uint16 and out.dtype == np.float32
+    operation = "linear_forward_wide" if wide else "linear_forward"
     _run(runtime, operation, x, weight, out, arguments, precision)
 
 

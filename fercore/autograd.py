@@ -47,7 +47,7 @@ class Tensor:
 
     @property
     def operand(self) -> Buffer:
-        """The contents as arithmetic reads them: ``data``, or a parameter's narrower copy of it."""
+        """The contents as functions read them: ``data``, or a parameter's narrower copy of it."""
         return self.data
 
     @property
@@ -118,8 +118,8 @@ class Function:
         raise NotImplementedError
 
     def new(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
-        """An uninitialised result on this function's backend; an activation unless ``dtype`` says
-        otherwise."""
+        """An uninitialised result on this function's backend; ``dtype`` is that of activations
+        unless given."""
         dtype = self.backend.compute_dtype if dtype is None else dtype
         return Tensor(self.backend, self.backend.empty(shape, dtype))
 

@@ -96,8 +96,10 @@ class Backend(ABC):
 
     @abstractmethod
     def write(self, buffer: Buffer, array: np.ndarray) -> None:
-        """Overwrite ``buffer`` with ``array`` of the same shape; floats are rounded to
-        its dtype."""
+        """Overwrite ``buffer`` with ``array`` of the same shape.
+
+        Floating numbers are rounded to the buffer's dtype, bf16 included.
+        """
 
     @abstractmethod
     def view(self, buffer: Buffer, offset: int, shape: Sequence[int], dtype: Any) -> Buffer:

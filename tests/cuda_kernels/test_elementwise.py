@@ -11,7 +11,7 @@ from tests.cuda_kernels.precisions import numbers_in, rounded, stored, to_store
 
 COUNTS = [1, 3, 4, 255, 1030]
 every_version = pytest.mark.parametrize(
-    ("precision", "version"), [("fp32", 1), ("fp32", 2), ("bf16", 1)]
+    ("precision", "version"), [("fp32", 1), ("fp32", 2), ("bf16", 1), ("bf16", 2)]
 )
 every_count = pytest.mark.parametrize("count", COUNTS)
 
