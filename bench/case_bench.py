@@ -31,12 +31,15 @@ class MeasuredBackend(DeviceBackend):
 class CaseBench:
     """One case, in float32 or in bf16: its operands on the device, made once for all versions.
 
-    ``small`` is the same case at ``CHECKED_BATCH``, ``wide`` the same in float32.
+    ``small`` is the same case at ``CHECKED_BATCH``; one in bf16 takes its numbers from ``wide``,
+    the same in float32.
     """
 
-    def __init__(self, sweep: Sweep, case: Case, small: Case, wide: Case, batch: int) -> None:
+    def __init__(
+        self, sweep: Sweep, case: Case, small: Case, batch: int, wide: CaseBench | None = None
+    ) -> None:
         self.sweep, self.runtime = sweep, sweep.runtime
-        self.case, self.small, self.wide, self.batch = case, small, wide, batch
+        self.case, self.small, self.batch, self.wide = case, small, batch, wide
 
     def candidates(self) -> list[Kernel]:
         """All versions of the case's main operation: of those it launches, the one with most.
@@ -126,15 +129,17 @@ class CaseBench:
     @functools.cached_property
     def given(self) -> dict[str, Any]:
         """The operands at the whole batch, in host memory."""
-        return contents(self.case)
+        return self.wide.given if self.wide else contents(self.case)
 
     @functools.cached_property
     def simplest(self) -> dict[str, Any]:
         """What they become, by the first version of the kernel in float32."""
+        if self.wide:
+            return self.wide.simplest
         buffers = checks.on_device(self.runtime, self.given, frozenset())
         pins, self.runtime.pins = self.runtime.pins, dict.fromkeys(self.runtime.pins, 1)
         try:
-            carry_out(self.wide, self.sweep.backend("fp32"), buffers)
+            carry_out(self.case, self.sweep.backend("fp32"), buffers)
         finally:
             self.runtime.pins = pins
         return buffers

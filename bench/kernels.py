@@ -127,15 +127,16 @@ class Sweep:
 
     def _benches(self, model: str, batch: int, small: int) -> Iterator[CaseBench]:
         """Of the cases wanted, each in float32 and in bf16; checked at the batch ``small``."""
-        layers, forms = self.arguments.layer, (False, True)
-        whole, checked = (
-            [cases(model, size, narrow=form) for form in forms] for size in (batch, small)
-        )
-        for case in distinct([one for one in whole[0] if not layers or one.layer in layers]):
-            for form in forms:
-                here = whole[form][case.number]
-                if bool(here.narrow) == form:
-                    yield CaseBench(self, here, checked[form][case.number], case, batch)
+        layers = self.arguments.layer
+        every, few = cases(model, batch), cases(model, small)
+        narrow, narrow_few = (cases(model, size, narrow=True) for size in (batch, small))
+        for case in distinct([one for one in every if not layers or one.layer in layers]):
+            wide = CaseBench(self, case, few[case.number], batch)
+            yield wide
+            if narrow[case.number].narrow:
+                yield CaseBench(
+                    self, narrow[case.number], narrow_few[case.number], batch, wide=wide
+                )
 
     def profile(self, model: str, batch: int, name: str) -> str:
         """Set a kernel's first case up and launch it once; says which."""

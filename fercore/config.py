@@ -164,7 +164,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         splits: paper, strict, or a folder of manifests <dataset>.csv
         model: svgg10, svgg5 or tiny, each also with -bn
         device: auto, or one that "fercore-train devices" lists
-        precision: of products: fp32; on a GPU also tf32, bf16x3 and bf16, on tensor cores
+        precision: of products: fp32; on a GPU also tf32, bf16x3, and bf16 for activations, too
         seed: of splits, first weights, order, dropout and augmentation
         seeds: repetitions, with seed, seed + 1, ...
         out: the run directory
