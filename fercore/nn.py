@@ -197,19 +197,26 @@ class Flatten(Layer):
 
 
 class Linear(Layer):
-    """Fully connected layer."""
+    """Fully connected layer; the last one gives the ``logits``."""
 
     kind = "linear"
 
     def __init__(
-        self, name: str, weight: Parameter, bias: Parameter, *, epilogue: Epilogue = "none"
+        self,
+        name: str,
+        weight: Parameter,
+        bias: Parameter,
+        *,
+        epilogue: Epilogue = "none",
+        logits: bool = False,
     ) -> None:
         super().__init__(name)
         self.parameters.update(weight=weight, bias=bias)
-        self.epilogue = epilogue
+        self.epilogue, self.logits = epilogue, logits
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        connect = functions.Linear(epilogue=self.epilogue, layer=self.name)
+        options: dict[str, Any] = {"epilogue": self.epilogue, "logits": self.logits}
+        connect = functions.Linear(**options, layer=self.name)
         return connect(x, self.parameters["weight"], self.parameters["bias"])
 
     def output_shape(self, x: tuple[int, ...]) -> tuple[int, ...]:

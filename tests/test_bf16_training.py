@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from cuda_kernels.linear import to_bf16
-from fercore import backends, freeze, models
+from fercore import backends, freeze, functions, models
+from fercore.autograd import Tensor
 from fercore.backends.interface import Augmentation
 from fercore.config import Recipe
 from fercore.errors import FercoreError
 from fercore.evaluation import predict_logits
 from fercore.features import FeatureStore
+from fercore.nn import Parameter
 from fercore.training import train
 from tests.backends.harness import relative_error, same_bits
 from tests.narrow import ARCHITECTURES, MASKS, Training, narrow
@@ -88,6 +90,19 @@ def test_a_recorded_step_gives_the_bits_of_an_eager_one(device):
         copies(eager.model).values(), copies(recorded.model).values(), strict=True
     ):
         assert same_bits(one, other)
+
+
+def test_logits_are_float32_and_any_other_result_is_bf16(device):
+    x, bias = Tensor(device, device.from_host(to_bf16(np.ones((2, 3))))), None
+    weight = Parameter(device, np.eye(3) + 2.0**-12)  # 1 in bf16
+    for options, dtype, one in (
+        ({"logits": True}, np.float32, 1 + 2.0**-11),
+        ({}, np.uint16, 0x3F80),
+        ({"epilogue": "relu"}, np.uint16, 0x3F80),
+    ):
+        out = device.to_host(functions.Linear(**options)(x, weight, bias).data)
+        assert out.dtype == dtype
+        assert (out == one).all()
 
 
 def test_loaded_weights_are_copied(device):

@@ -13,9 +13,9 @@ signatures. Conventions that hold for all of them:
   weights ``[O, I]``. Labels are int32, where -1 marks a padding row that counts for nothing.
 * Floating buffers have the backend's ``dtype``, but for activations, their gradients, and the
   weights that products read: those have its ``compute_dtype``, which is ``dtype`` or bf16. A bf16
-  buffer is an array of uint16, its bits. Logits (of ``linear_forward``) have ``dtype``, and their
-  gradient ``compute_dtype``. Where the two differ, a weight is kept in both: updates move it in
-  ``dtype``, the *master*, and write its *copy*, rounded to nearest even.
+  buffer is an array of uint16, its bits. Logits have ``dtype``, so ``linear_forward`` writes
+  either; their gradient has ``compute_dtype``. Where the two differ, a weight is kept in both:
+  updates move it in ``dtype``, the *master*, and write its *copy*, rounded to nearest even.
 * Scalars that change from step to step live in two small buffers, so that a recorded step can be
   replayed without touching its calls: ``rng`` (uint32 ``[4]``: seed, run, epoch, step) and
   ``rates`` (float64 ``[4]``: learning rate, Adam's two bias corrections ``1 - beta**t``, and the

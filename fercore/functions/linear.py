@@ -9,19 +9,21 @@ from fercore.backends.interface import Buffer, Epilogue
 class Linear(Function):
     """``epilogue(x @ weight.T + bias)``: ``x [N, I]``, ``weight [O, I]``, ``bias [O]`` or None.
 
-    Without an epilogue the results are logits, in the backend's ``dtype``.
+    ``logits``, a network's answers, have the backend's ``dtype``; other results are activations.
     Raises ValueError when the shapes do not fit.
     """
 
-    def __init__(self, *, epilogue: Epilogue = "none", layer: str = "") -> None:
+    def __init__(
+        self, *, epilogue: Epilogue = "none", logits: bool = False, layer: str = ""
+    ) -> None:
         super().__init__(layer)
-        self.epilogue = epilogue
+        self.epilogue, self.logits = epilogue, logits
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (n, inputs), (outputs, weight_inputs) = x.shape, weight.shape
         if inputs != weight_inputs:
             raise ValueError(f"input has {inputs} features, the weight takes {weight_inputs}")
-        out = self.new((n, outputs), self.backend.dtype if self.epilogue == "none" else None)
+        out = self.new((n, outputs), self.backend.dtype if self.logits else None)
         self.backend.linear_forward(
             x.data,
             weight.operand,
