@@ -10,8 +10,9 @@ from bench.cases import Case, carry_out, contents
 from cuda_kernels import specs
 from cuda_kernels.noting import NotingRuntime
 from cuda_kernels.runtime import Runtime
-from cuda_kernels.specs import Kernel, UnsuitableError
-from fercore.backends.device import DeviceBackend
+from cuda_kernels.specs import Kernel, Precision, UnsuitableError
+from fercore.backends.device import TENSOR_CORES, DeviceBackend
+from fercore.errors import FercoreError
 from fercore.timing import measure
 
 if TYPE_CHECKING:
@@ -21,23 +22,41 @@ CHECKED_BATCH = 2  # images of the comparison with float64
 Row = dict[str, Any]
 
 
-class CaseBench:
-    """One case: its operands on the device, made once for all versions."""
+class MeasuredBackend(DeviceBackend):
+    """The kernels on any runtime, in any precision."""
 
-    def __init__(self, sweep: Sweep, case: Case, small: Case, batch: int) -> None:
+    name = "device"
+
+
+class CaseBench:
+    """One case, in float32 or in bf16: its operands on the device, made once for all versions.
+
+    ``small`` is the same case at ``CHECKED_BATCH``; one in bf16 takes its numbers from ``wide``,
+    the same in float32.
+    """
+
+    def __init__(
+        self, sweep: Sweep, case: Case, small: Case, batch: int, wide: CaseBench | None = None
+    ) -> None:
         self.sweep, self.runtime = sweep, sweep.runtime
-        self.case, self.small, self.batch = case, small, batch
-        self.wanted: dict[checks.Narrow, dict[str, Any]] = {}  # at the small batch
+        self.case, self.small, self.batch, self.wide = case, small, batch, wide
 
     def candidates(self) -> list[Kernel]:
-        """All versions of the case's main operation: of those it launches, the one with most."""
-        given = self.sweep.arguments
-        operations = self._operations()
+        """All versions of the case's main operation: of those it launches, the one with most.
+
+        In bf16 those in bf16, in float32 all others.
+        """
+        given, narrow = self.sweep.arguments, bool(self.case.narrow)
+        launched = _would_launch(self.runtime, self.small, "bf16" if narrow else "fp32")
         versions = {
-            name: [kernel for kernel in specs.kernels() if kernel.operation == name]
-            for name in operations
+            one.operation: [
+                kernel
+                for kernel in specs.kernels()
+                if kernel.operation == one.operation and (kernel.precision == "bf16") == narrow
+            ]
+            for one in launched
         }
-        main = max(operations, key=lambda name: len(versions[name]))
+        main = max(versions, key=lambda name: len(versions[name]))
         if given.operation and not {main, self.case.method} & set(given.operation):
             return []
         return [
@@ -47,15 +66,13 @@ class CaseBench:
             and (not given.version or kernel.version in given.version)
         ]
 
-    def _operations(self) -> list[str]:
-        """What the case launches in fp32, in order, without launching it."""
-        return list(dict.fromkeys(k.operation for k in _would_launch(self.runtime, self.small)))
-
     def row(self, kernel: Kernel) -> Row:
         """A measurement, or why there is none."""
         self.runtime.pins = {kernel.operation: kernel.version}
         try:
             return self._check(kernel) or self._time(kernel)
+        except FercoreError as error:  # the precision is not for this GPU
+            return {"refused": str(error)}
         except UnsuitableError as error:
             # Of the reasons of all that share its version, its own.
             own = (part for part in str(error).split("; ") if f"({kernel.name})" in part)
@@ -68,26 +85,24 @@ class CaseBench:
     def run_once(self, kernel: Kernel) -> list[str]:
         """Queue the case once; the kernels that it launched."""
         self.runtime.pins = {kernel.operation: kernel.version}
-        buffers = checks.on_device(self.runtime, self.given, _narrow(kernel))
+        buffers = checks.on_device(self.runtime, self.given, self.case.narrow)
         launched: list[str] = []
         self.runtime.on_launch = lambda one, grid: launched.append(one.name)
         with self.runtime.range(self.case.label):
-            carry_out(self.case, self.sweep.backend, buffers, kernel.precision)
+            carry_out(self.case, self.sweep.backend(kernel.precision), buffers)
         self.runtime.synchronize()
         self.runtime.on_launch = None
         return launched
 
     def _check(self, kernel: Kernel) -> Row:
         """Nothing if results are right, at both batches, and there is something to be timed."""
-        narrow = _narrow(kernel)
+        narrow, backend = self.case.narrow, self.sweep.backend(kernel.precision)
         buffers = checks.on_device(self.runtime, self.small_given, narrow)
-        carry_out(self.small, self.sweep.backend, buffers, kernel.precision)
+        carry_out(self.small, backend, buffers)
         host = {name: _to_host(self.runtime, buffer) for name, buffer in buffers.items()}
-        if narrow not in self.wanted:
-            self.wanted[narrow] = checks.expected(self.small, self.small_given, narrow)
-        wanted = self.wanted[narrow]
-        self.error, name = checks.error(host, wanted, narrow)
-        allowed = checks.gate(self.small, kernel.precision, narrow, name, wanted.get(name))
+        self.error, name = checks.error(host, self.wanted, narrow)
+        wanted = self.wanted.get(name)
+        allowed = checks.gate(self.small, kernel.precision, narrow, name, wanted)
         if not self.error <= allowed:
             return _wrong(self.error, allowed, name, f"float64 at batch {CHECKED_BATCH}")
         if self.sweep.arguments.check:
@@ -95,7 +110,7 @@ class CaseBench:
         self.buffers = checks.on_device(self.runtime, self.given, narrow)
         if self.batch == CHECKED_BATCH:
             return {}
-        carry_out(self.case, self.sweep.backend, self.buffers, kernel.precision)
+        carry_out(self.case, backend, self.buffers)
         with self.runtime.queue():
             distance, name = checks.error(self.buffers, self.simplest, narrow)
         # Here the simplest kernel's inputs are not rounded, whatever the other's are.
@@ -107,32 +122,40 @@ class CaseBench:
         return contents(self.small, seed=1)
 
     @functools.cached_property
+    def wanted(self) -> dict[str, Any]:
+        """What they become, by the definition."""
+        return checks.expected(self.small, self.small_given, self.case.narrow)
+
+    @functools.cached_property
     def given(self) -> dict[str, Any]:
         """The operands at the whole batch, in host memory."""
-        return contents(self.case)
+        return self.wide.given if self.wide else contents(self.case)
 
     @functools.cached_property
     def simplest(self) -> dict[str, Any]:
         """What they become, by the first version of the kernel in float32."""
+        if self.wide:
+            return self.wide.simplest
         buffers = checks.on_device(self.runtime, self.given, frozenset())
         pins, self.runtime.pins = self.runtime.pins, dict.fromkeys(self.runtime.pins, 1)
         try:
-            carry_out(self.case, self.sweep.backend, buffers, "fp32")
+            carry_out(self.case, self.sweep.backend("fp32"), buffers)
         finally:
             self.runtime.pins = pins
         return buffers
 
     def _time(self, kernel: Kernel) -> Row:
         seconds, clock = self.sweep.arguments.seconds, self.sweep.clock
+        backend = self.sweep.backend(kernel.precision)
         launched: list[str] = []
         self.runtime.on_launch = lambda one, grid: launched.append(one.name)
         # Once before the capture, so that scratch memory is there.
-        carry_out(self.case, self.sweep.backend, self.buffers, kernel.precision)
+        carry_out(self.case, backend, self.buffers)
         self.runtime.on_launch = None
         with self.runtime.capture() as graph:
-            carry_out(self.case, self.sweep.backend, self.buffers, kernel.precision)
+            carry_out(self.case, backend, self.buffers)
         timing = measure(graph.replay, clock, seconds)
-        flops, moved = self.case.product[0], self.case.bytes(_narrow(kernel))
+        flops, moved = self.case.product[0], self.case.bytes
         row: Row = {
             "kernels": launched,
             "error": self.error,
@@ -156,9 +179,9 @@ class CaseBench:
         return row
 
 
-def _would_launch(runtime: Runtime, case: Case) -> list[Kernel]:
-    """The kernels of a case in fp32, found by running it where launches are only noted."""
-    noting = NotingRuntime(runtime.arch)
+def _would_launch(runtime: Runtime, case: Case, precision: Precision = "fp32") -> list[Kernel]:
+    """The kernels of a case, found by running it where launches are only noted."""
+    noting = NotingRuntime(max(runtime.arch, TENSOR_CORES))  # which ones suit is seen later
 
     def sketch(operand: Any) -> Any:
         if isinstance(operand, list):
@@ -166,14 +189,8 @@ def _would_launch(runtime: Runtime, case: Case) -> list[Kernel]:
         return operand and noting.empty(operand.shape, operand.dtype)
 
     buffers = {name: sketch(operand) for name, operand in case.operands.items()}
-    carry_out(case, DeviceBackend(noting), buffers, "fp32")
+    carry_out(case, MeasuredBackend(noting, precision=precision), buffers)
     return [launch.kernel for launch in noting.launches]
-
-
-def _narrow(kernel: Kernel) -> checks.Narrow:
-    return frozenset(
-        p.name for p in kernel.parameters if p.kind != "number" and p.dtype.name == "uint16"
-    )
 
 
 def _to_host(runtime: Runtime, buffer: Any) -> Any:

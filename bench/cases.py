@@ -7,8 +7,6 @@ registry, with all their versions and precisions.
 
 from __future__ import annotations
 
-import functools
-import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +16,10 @@ import numpy as np
 
 from bench.recipe import Recipe
 from cuda_kernels.noting import Sketch
-from cuda_kernels.specs import Precision, kernels
+from cuda_kernels.specs import Precision
 from fercore import costs, models
 from fercore.autograd import backward
-from fercore.backends.device import DeviceBackend
+from fercore.backends.device import BF16, DeviceBackend
 from fercore.backends.interface import Augmentation, Backend
 from fercore.backends.sketch import SketchBackend
 from fercore.functions import SoftmaxCrossEntropy, augment
@@ -34,7 +32,7 @@ CLASSES, SIZE = 7, 48
 
 @dataclass(frozen=True)
 class Operand:
-    """A buffer of a case."""
+    """A buffer of a case; one of uint16 holds bf16."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -59,6 +57,12 @@ class Case:
     options: Mapping[str, Any]
 
     @property
+    def narrow(self) -> frozenset[str]:
+        """The operands that are bf16, by name."""
+        operands = self.operands.items()
+        return frozenset(n for n, o in operands if isinstance(o, Operand) and o.dtype == BF16)
+
+    @property
     def layer(self) -> str:
         return self.label.partition(" ")[0]
 
@@ -67,9 +71,10 @@ class Case:
         """Floating-point operations of its product, and terms a sum; (0, 1) if it has none."""
         return costs.product(self.method, {**self.operands, **self.options})
 
-    def bytes(self, narrow: frozenset[str]) -> int:
-        """Least traffic: all buffers once, those changed in place twice; ``narrow`` are bf16."""
-        return costs.traffic(self.operands, narrow)
+    @property
+    def bytes(self) -> int:
+        """Least traffic: all buffers once, those changed in place twice."""
+        return costs.traffic(self.operands)
 
     def __str__(self) -> str:
         shapes = (o.shape for o in self.operands.values() if isinstance(o, Operand))
@@ -79,13 +84,15 @@ class Case:
 # -- recording ------------------------------------------------------------------------------------
 
 
-def cases(model: str, batch: int) -> list[Case]:
-    """Every call of a step of ``model`` at one batch size.
+def cases(model: str, batch: int, *, narrow: bool = False) -> list[Case]:
+    """Every call of a step of ``model`` at one batch size, in float32 or (``narrow``) in bf16.
 
     A second step, with normalisation and Adam, adds the methods that the first does not call.
     """
-    plain = _record(model, batch, Recipe(clip_norm=1.0))
-    normalised = _record(f"{model.partition('-')[0]}-bn", batch, Recipe(optimizer="adam"))
+    precision: Precision = "bf16" if narrow else "fp32"
+    adam = Recipe(optimizer="adam")
+    plain = _record(model, batch, Recipe(clip_norm=1.0), precision)
+    normalised = _record(f"{model.partition('-')[0]}-bn", batch, adam, precision)
     called = {call.method for call in plain}
     every = [*plain, *(call for call in normalised if call.method not in called)]
     return [_case(number, call) for number, call in enumerate(every)]
@@ -94,11 +101,11 @@ def cases(model: str, batch: int) -> list[Case]:
 def distinct(every: Sequence[Case]) -> list[Case]:
     """One of those that do the same, products first, the largest first."""
     by_shapes = {str(case).partition(" ")[2] + str(case.options): case for case in reversed(every)}
-    return sorted(by_shapes.values(), key=lambda case: (-case.product[0], -case.bytes(frozenset())))
+    return sorted(by_shapes.values(), key=lambda case: (-case.product[0], -case.bytes))
 
 
-def _record(model: str, batch: int, recipe: Recipe) -> Sequence[Call]:
-    backend = SketchBackend()
+def _record(model: str, batch: int, recipe: Recipe, precision: Precision) -> Sequence[Call]:
+    backend = SketchBackend(precision)
     net = models.build(model, classes=CLASSES, seed=None, backend=backend)
     optimizer = Optimizer(net.parameters(), recipe, backend)
     images, labels = backend.empty((batch, SIZE, SIZE), "uint8"), backend.empty((batch,), "int32")
@@ -164,7 +171,7 @@ PERIOD = 1_000_003  # random numbers, repeated: a prime, so that no two images a
 
 
 def contents(case: Case, seed: int = 0) -> dict[str, Any]:
-    """Random NumPy arrays for the operands, outputs included."""
+    """Random NumPy arrays for the operands, outputs included; those of bf16 are not rounded."""
     random = np.random.default_rng(seed)
 
     def content(name: str, operand: Any) -> Any:
@@ -172,33 +179,15 @@ def contents(case: Case, seed: int = 0) -> dict[str, Any]:
             return [content(name, one) for one in operand]
         if operand is None:
             return None
+        dtype = np.dtype(np.float32) if operand.dtype == BF16 else operand.dtype
         if name in VALUES:
-            return VALUES[name](random, operand.shape).astype(operand.dtype)
+            return VALUES[name](random, operand.shape).astype(dtype)
         numbers = random.standard_normal(min(PERIOD, operand.size), np.float32)
-        return np.resize(numbers, operand.shape).astype(operand.dtype, copy=False)
+        return np.resize(numbers, operand.shape).astype(dtype, copy=False)
 
     return {name: content(name, operand) for name, operand in case.operands.items()}
 
 
-@functools.cache
-def _function(method: str) -> Callable[..., None]:
-    """What a backend's method calls: ``linear.forward`` of ``linear_forward``, say."""
-    stems = sorted({one.source.stem for one in kernels() if one.source.with_suffix(".py").exists()})
-    for stem in stems:
-        module = importlib.import_module(f"cuda_kernels.{stem}")
-        if function := getattr(module, method.removeprefix(f"{stem}_"), None):
-            return function
-    raise LookupError(f"no module of cuda_kernels has a function for {method}")
-
-
-def carry_out(
-    case: Case, backend: DeviceBackend, buffers: Mapping[str, Any], precision: Precision
-) -> None:
+def carry_out(case: Case, backend: DeviceBackend, buffers: Mapping[str, Any]) -> None:
     """Queue the case on ``buffers``; specs.UnsuitableError where no kernel suits."""
-    if precision == "fp32":
-        getattr(backend, case.method)(**buffers, **case.options)
-        return
-    options = dict(case.options)
-    if case.method == "linear_forward":
-        options["relu"] = options.pop("epilogue") == "relu"
-    _function(case.method)(backend.runtime, **buffers, **options, precision=precision)
+    getattr(backend, case.method)(**buffers, **case.options)

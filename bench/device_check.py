@@ -102,7 +102,7 @@ def stages(scratch: Path, dry: bool, arch: str) -> list[Stage]:
         kernels("kernels", 110, *sweep, *torch),
         sanitizer("memcheck", 45),
         sanitizer("racecheck", 45),
-        *(step(precision, 45, measured=12) for precision in ("tf32", "bf16x3", "bf16")),
+        *(step(precision, 45, measured=12) for precision in ("bf16", "tf32", "bf16x3")),
         tests("tests-rest", device, ["tests/test_models.py"] if dry else others, 60),
         Stage("configure", configure, 30, objects),
         Stage("extension", ["cmake", "--build", built, "--parallel"], 90, objects),

@@ -10,6 +10,7 @@ On the emulator, times are those of the emulator and tell nothing about a GPU.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import json
 import time
@@ -18,15 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine
-from bench.case_bench import CHECKED_BATCH, CaseBench, Row
-from bench.cases import Case, cases, distinct
+from bench.case_bench import CHECKED_BATCH, CaseBench, MeasuredBackend, Row
+from bench.cases import cases, distinct
 from cuda_kernels import specs
 from cuda_kernels.emulated import EmulatedRuntime
 from cuda_kernels.gpu import CupyRuntime
 from cuda_kernels.runtime import Runtime, UnavailableError
 from cuda_kernels.specs import UnsuitableError
 from fercore import models
-from fercore.backends.device import DeviceBackend
 from fercore.timing import Clock
 
 
@@ -90,7 +90,7 @@ class Sweep:
 
     def __init__(self, runtime: Runtime, arguments: argparse.Namespace, emulated: bool) -> None:
         self.runtime, self.arguments, self.emulated = runtime, arguments, emulated
-        self.backend = DeviceBackend(runtime)
+        self.backend = functools.cache(lambda one: MeasuredBackend(runtime, precision=one))
         self.end = time.perf_counter() + arguments.budget
         self.opponent: Any = None
         if arguments.against == "torch":
@@ -103,15 +103,16 @@ class Sweep:
             # Each buffer by itself, so that a memory checker sees where it ends.
             importlib.import_module("cupy").cuda.set_allocator(None)
         elif not arguments.profile:
-            self.clock = Clock.of(self.backend, emulated=emulated)
+            self.clock = Clock.of(self.backend("fp32"), emulated=emulated)
             if not emulated:
-                self.rates = machine.rates(self.backend, self.clock, self.opponent) | self.rates
+                self.rates = (
+                    machine.rates(self.backend("fp32"), self.clock, self.opponent) | self.rates
+                )
 
     def rows(self, model: str, batches: list[int]) -> Iterator[Row]:
         for batch in batches:
-            small = cases(model, CHECKED_BATCH)
-            for case in self._wanted(model, batch):
-                bench = CaseBench(self, case, small[case.number], batch)
+            for bench in self._benches(model, batch, CHECKED_BATCH):
+                case = bench.case
                 for kernel in bench.candidates():
                     row: Row = {
                         "operation": kernel.operation,
@@ -126,23 +127,30 @@ class Sweep:
     def left(self) -> bool:
         return time.perf_counter() < self.end
 
-    def _wanted(self, model: str, batch: int) -> list[Case]:
+    def _benches(self, model: str, batch: int, small: int) -> Iterator[CaseBench]:
+        """Of the cases wanted, each in float32 and in bf16; checked at the batch ``small``."""
         layers = self.arguments.layer
-        every = [case for case in cases(model, batch) if not layers or case.layer in layers]
-        return distinct(every)
+        every, few = cases(model, batch), cases(model, small)
+        narrow, narrow_few = (cases(model, size, narrow=True) for size in (batch, small))
+        for case in distinct([one for one in every if not layers or one.layer in layers]):
+            wide = CaseBench(self, case, few[case.number], batch)
+            yield wide
+            if narrow[case.number].narrow:
+                yield CaseBench(
+                    self, narrow[case.number], narrow_few[case.number], batch, wide=wide
+                )
 
     def profile(self, model: str, batch: int, name: str) -> str:
         """Set a kernel's first case up and launch it once; says which."""
         kernel = specs.kernel(name)
         self.arguments.operation, self.arguments.version = [kernel.operation], [kernel.version]
-        for case in self._wanted(model, batch):
-            bench = CaseBench(self, case, case, batch)
+        for bench in self._benches(model, batch, batch):
             if kernel in bench.candidates():
                 try:
                     launched = bench.run_once(kernel)
                 except UnsuitableError:
                     continue
-                return f"{case.label}, batch {batch}: launched {', '.join(launched)}"
+                return f"{bench.case.label}, batch {batch}: launched {', '.join(launched)}"
         raise SystemExit(f"bench kernels: no call of a step of {model} launches {name}")
 
 

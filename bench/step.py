@@ -113,9 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
 def get_backend(device: str, precision: str) -> Backend:
     """Ours, in a precision; SystemExit where it has none, or cannot run here."""
     try:
-        return backends.get(device, **({} if precision == "fp32" else {"precision": precision}))
-    except TypeError:
-        machine.cannot(f"bench step: backend {device} has no precision {precision}")
+        return backends.get(device, precision=precision)
     except FercoreError as error:
         machine.cannot(f"bench step: {error}")
 

@@ -1,8 +1,8 @@
 // The input of a step: images and labels gathered by index from the data set on the device, varied
 // by chance, and normalised to x = gray * scale + offset.
 //
-// Floor: bytes; one read and four written a pixel, the image being read from the L1 cache after its
-// first touch. Some 30 float operations a pixel.
+// Floor: bytes; one read and four written a pixel (two of bf16, the other type T of x), the image
+// being read from the L1 cache after its first touch. Some 30 float operations a pixel.
 //
 // A block owns one image. Each of its threads draws the image's lot itself, two blocks of Philox,
 // which spares a barrier and costs less than the pixels that follow; then it takes every 256th
@@ -11,6 +11,7 @@
 // Coordinates are float32: at 48 pixels good to 4e-6 of a pixel. The angle is cut down to an eighth
 // of a turn in float64, or its rounding would move the corners as much again.
 
+#include "convert.cuh"
 #include "philox.cuh"
 
 // A uniform number in [-1, 1), exactly.
@@ -50,26 +51,38 @@ DEVICE float bilinear(Global<const u8> image, u32 h, u32 w, float v, float u) {
 
 // `flips` is the probability of a mirror image times 2**24, rounded up: exact for any probability.
 // `quarters` is the largest rotation in quarter turns, `shift` in pixels, `zoom` a part of 1.
-KERNEL(augment, 256, Global<const u8> images, Global<const i32> labels, Global<const i32> indices,
-       Global<const u32> rng, Global<float> x, Global<i32> y, u32 h, u32 w, u32 flips, float shift,
-       double quarters, float zoom, u32 cutout, float scale, float offset) {
+struct Variation {
+    u32 flips;
+    float shift;
+    double quarters;
+    float zoom;
+    u32 cutout;
+};
+
+template <class T>
+DEVICE void vary(Global<const u8> images, Global<const i32> labels, Global<const i32> indices,
+                 Global<const u32> rng, Global<T> x, Global<i32> y, u32 h, u32 w,
+                 const Variation& by, float scale, float offset) {
     const u32 row = blockIdx.x, pixels = h * w;
     const i32 index = indices[row];
     const u64 begin = static_cast<u64>(row) * pixels;
     if (threadIdx.x == 0) y[row] = index < 0 ? -1 : labels[index];
     if (index < 0) {
-        for (u32 pixel = threadIdx.x; pixel < pixels; pixel += blockDim.x) x[begin + pixel] = 0.0F;
+        for (u32 pixel = threadIdx.x; pixel < pixels; pixel += blockDim.x) {
+            x[begin + pixel] = from_float<T>(0.0F);
+        }
         return;
     }
 
     const u32 seed = rng[0], run = rng[1], epoch = rng[2], number = static_cast<u32>(index);
     const uint4 first = philox({number, epoch, 0, augmentation_stream}, seed, run);
     const uint4 second = philox({number, epoch, 1, augmentation_stream}, seed, run);
-    const bool mirrored = first.x >> 8 < flips;
-    const float dx = shift * signed_uniform(first.y), dy = shift * signed_uniform(first.z);
-    const float2 turned = cosine_and_sine(quarters * signed_uniform(first.w));
-    const float size = fmaf(zoom, signed_uniform(second.x), 1.0F);
+    const bool mirrored = first.x >> 8 < by.flips;
+    const float dx = by.shift * signed_uniform(first.y), dy = by.shift * signed_uniform(first.z);
+    const float2 turned = cosine_and_sine(by.quarters * signed_uniform(first.w));
+    const float size = fmaf(by.zoom, signed_uniform(second.x), 1.0F);
     const float cosine = turned.x / size, sine = turned.y / size;
+    const u32 cutout = by.cutout;
     const u32 left = __umulhi(second.y, w - cutout + 1), top = __umulhi(second.z, h - cutout + 1);
 
     const Global<const u8> image = images + static_cast<u64>(index) * pixels;
@@ -81,6 +94,21 @@ KERNEL(augment, 256, Global<const u8> images, Global<const i32> labels, Global<c
         const float v = fmaf(cosine, q, -sine * p) + down;
         const float gray = bilinear(image, h, w, v, mirrored ? 2.0F * across - u : u);
         const bool cut = i - top < cutout && j - left < cutout;  // what is above or left wraps
-        x[begin + pixel] = cut ? 0.0F : fmaf(gray, scale, offset);
+        x[begin + pixel] = from_float<T>(cut ? 0.0F : fmaf(gray, scale, offset));
     }
+}
+
+KERNEL(augment, 256, Global<const u8> images, Global<const i32> labels, Global<const i32> indices,
+       Global<const u32> rng, Global<float> x, Global<i32> y, u32 h, u32 w, u32 flips, float shift,
+       double quarters, float zoom, u32 cutout, float scale, float offset) {
+    vary(images, labels, indices, rng, x, y, h, w, {flips, shift, quarters, zoom, cutout}, scale,
+         offset);
+}
+
+KERNEL(augment_bf16, 256, Global<const u8> images, Global<const i32> labels,
+       Global<const i32> indices, Global<const u32> rng, Global<bf16> x, Global<i32> y, u32 h,
+       u32 w, u32 flips, float shift, double quarters, float zoom, u32 cutout, float scale,
+       float offset) {
+    vary(images, labels, indices, rng, x, y, h, w, {flips, shift, quarters, zoom, cutout}, scale,
+         offset);
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuda_kernels.runtime import Buffer, Runtime
-from cuda_kernels.specs import Grid, Kernel
+from cuda_kernels.specs import Grid, Kernel, Precision
 
 SOURCE = Path(__file__).with_suffix(".cu")
 
@@ -19,6 +19,8 @@ class Images:
     count: int
     pixels: int
     """Of each."""
+    itemsize: int
+    """Bytes of a pixel of ``x``."""
 
     @property
     def flops(self) -> int:
@@ -26,24 +28,19 @@ class Images:
 
     @property
     def bytes(self) -> int:
-        return self.count * (5 * self.pixels + 12)
+        return self.count * ((1 + self.itemsize) * self.pixels + 12)
 
 
 def _grid(images: Images) -> Grid:
     return (images.count, 1, 1)
 
 
-KERNELS = (
-    Kernel(
-        "augment",
-        "augment",
-        1,
-        SOURCE,
-        "a block an image; its threads draw the lot themselves, with no barrier",
-        256,
-        _grid,
-    ),
-)
+def _kernel(name: str, precision: Precision) -> Kernel:
+    why = "a block an image; its threads draw the lot themselves, with no barrier"
+    return Kernel(name, "augment", 1, SOURCE, why, 256, _grid, precision=precision)
+
+
+KERNELS = (_kernel("augment", "fp32"), _kernel("augment_bf16", "bf16"))
 
 
 def augment(
@@ -62,16 +59,18 @@ def augment(
     cutout: int,
     mean: float,
     std: float,
+    precision: Precision = "fp32",
 ) -> None:
     """``x [N, H, W, 1] = (images[indices] / 255 - mean) / std``, varied; ``y = labels[indices]``.
 
     ``images`` uint8 ``[M, H, W]``; ``labels [M]``, ``indices [N]`` and ``y [N]`` int32; ``x``
-    float32. An index of -1 is a padding row: ``x`` 0, label -1. ``rng`` is uint32 ``[4]``: seed,
-    run, epoch, step. An image draws words ``w`` 0 to 7, Philox at counters ``(index, epoch, 0, 1)``
-    and ``(index, epoch, 1, 1)`` with key ``(seed, run)``: a mirror image with probability ``flip``
-    (w0), shifts of up to ``shift`` pixels along x and y (w1, w2), a rotation of up to ``rotation``
-    degrees (w3), a zoom in ``1 +- scale`` (w4), and the corner, across and down (w5, w6), of a
-    square of ``cutout`` pixels where ``x`` is 0. Borders are repeated outwards.
+    float32, or bf16 with ``precision="bf16"``. An index of -1 is a padding row: ``x`` 0, label -1.
+    ``rng`` is uint32 ``[4]``: seed, run, epoch, step. An image draws words ``w`` 0 to 7, Philox at
+    counters ``(index, epoch, 0, 1)`` and ``(index, epoch, 1, 1)`` with key ``(seed, run)``: a
+    mirror image with probability ``flip`` (w0), shifts of up to ``shift`` pixels along x and y (w1,
+    w2), a rotation of up to ``rotation`` degrees (w3), a zoom in ``1 +- scale`` (w4), and the
+    corner, across and down (w5, w6), of a square of ``cutout`` pixels where ``x`` is 0. Borders are
+    repeated outwards.
     """
     count, (_, h, w) = len(indices), images.shape
     if x.size != count * h * w or y.shape != (count,):
@@ -95,4 +94,5 @@ def augment(
         "scale": 1 / (255 * std),
         "offset": -mean / std,
     }
-    runtime.run("augment", Images(count, h * w), arguments)
+    problem = Images(count, h * w, x.dtype.itemsize)
+    runtime.run("augment", problem, arguments, precision=precision)

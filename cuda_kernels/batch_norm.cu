@@ -21,7 +21,11 @@
 // of squares, so that the variance survives a mean a thousand times the deviation, in one reading.
 // That is two operations an entry, which even a GPU with few float64 units should do about as fast
 // as its memory delivers (an estimate). The last kernel of each direction owns an entry a thread.
+//
+// T is the type of x, out and their gradients, float or bf16; weight, bias and statistics are
+// float.
 
+#include "convert.cuh"
 #include "epilogue.cuh"
 #include "grid.cuh"
 #include "shared.cuh"
@@ -91,14 +95,25 @@ DEVICE void sum_slices(Global<const double> partial, u32 slices, u32 c, Store st
 
 // -- forward --------------------------------------------------------------------------------------
 
-KERNEL(batch_norm_sums, threads, Global<const float> x, Global<const u8> moving,
-       Global<double> partial, u32 rows, u32 c) {
+template <class T>
+DEVICE void sums(Global<const T> x, Global<const u8> moving, Global<double> partial, u32 rows,
+                 u32 c) {
     sum_rows(
         partial, rows, c, [&](u32 channel) { return moving[channel] != 0; },
         [&](u64 i, u32) {
-            const double value = x[i];
+            const double value = to_float(x[i]);
             return Pair{value, value * value};
         });
+}
+
+KERNEL(batch_norm_sums, threads, Global<const float> x, Global<const u8> moving,
+       Global<double> partial, u32 rows, u32 c) {
+    sums(x, moving, partial, rows, c);
+}
+
+KERNEL(batch_norm_sums_bf16, threads, Global<const bf16> x, Global<const u8> moving,
+       Global<double> partial, u32 rows, u32 c) {
+    sums(x, moving, partial, rows, c);
 }
 
 // With no `moving` there are no slices.
@@ -123,30 +138,56 @@ KERNEL(batch_norm_statistics, threads, Global<const double> partial, Global<cons
     });
 }
 
+template <class T>
+DEVICE void normalise(Global<const T> x, Global<const float> weight, Global<const float> bias,
+                      Global<const float> mean, Global<const float> inverse_std, Global<T> out,
+                      u32 c, u32 count, u32 with_relu) {
+    for_entries(count, [&](u64 i) {
+        const u32 channel = static_cast<u32>(i) % c;
+        const float normal = (to_float(x[i]) - mean[channel]) * inverse_std[channel];
+        const float value = fmaf(normal, weight[channel], bias[channel]);
+        out[i] = from_float<T>(with_relu ? relu(value) : value);
+    });
+}
+
 KERNEL(batch_norm_normalise, threads, Global<const float> x, Global<const float> weight,
        Global<const float> bias, Global<const float> mean, Global<const float> inverse_std,
        Global<float> out, u32 c, u32 count, u32 with_relu) {
-    for_entries(count, [&](u64 i) {
-        const u32 channel = static_cast<u32>(i) % c;
-        const float normal = (x[i] - mean[channel]) * inverse_std[channel];
-        const float value = fmaf(normal, weight[channel], bias[channel]);
-        out[i] = with_relu ? relu(value) : value;
-    });
+    normalise(x, weight, bias, mean, inverse_std, out, c, count, with_relu);
+}
+
+KERNEL(batch_norm_normalise_bf16, threads, Global<const bf16> x, Global<const float> weight,
+       Global<const float> bias, Global<const float> mean, Global<const float> inverse_std,
+       Global<bf16> out, u32 c, u32 count, u32 with_relu) {
+    normalise(x, weight, bias, mean, inverse_std, out, c, count, with_relu);
 }
 
 // -- backward -------------------------------------------------------------------------------------
 
 // Without x only grad is summed.
-KERNEL(batch_norm_gradient_sums, threads, Global<const float> x, Global<const float> grad,
-       Global<const float> mean, Global<const float> inverse_std, Global<double> partial, u32 rows,
-       u32 c) {
+template <class T>
+DEVICE void gradient_sums(Global<const T> x, Global<const T> grad, Global<const float> mean,
+                          Global<const float> inverse_std, Global<double> partial, u32 rows,
+                          u32 c) {
     sum_rows(
         partial, rows, c, [](u32) { return true; },
         [&](u64 i, u32 channel) {
-            const double g = grad[i];
+            const double g = to_float(grad[i]);
             if (!x) return Pair{g, 0.0};
-            return Pair{g, g * ((x[i] - mean[channel]) * inverse_std[channel])};
+            return Pair{g, g * ((to_float(x[i]) - mean[channel]) * inverse_std[channel])};
         });
+}
+
+KERNEL(batch_norm_gradient_sums, threads, Global<const float> x, Global<const float> grad,
+       Global<const float> mean, Global<const float> inverse_std, Global<double> partial, u32 rows,
+       u32 c) {
+    gradient_sums(x, grad, mean, inverse_std, partial, rows, c);
+}
+
+KERNEL(batch_norm_gradient_sums_bf16, threads, Global<const bf16> x, Global<const bf16> grad,
+       Global<const float> mean, Global<const float> inverse_std, Global<double> partial, u32 rows,
+       u32 c) {
+    gradient_sums(x, grad, mean, inverse_std, partial, rows, c);
 }
 
 // shares [2][C] are the means over the rows of both sums.
@@ -161,18 +202,32 @@ KERNEL(batch_norm_parameters, threads, Global<const double> partial, Global<floa
 }
 
 // The mean and the variance of a moving channel depend on every x in it.
+template <class T>
+DEVICE void input_gradient(Global<const T> x, Global<const T> grad, Global<const float> weight,
+                           Global<const float> mean, Global<const float> inverse_std,
+                           Global<const u8> moving, Global<const float> shares, Global<T> grad_x,
+                           u32 c, u32 count) {
+    for_entries(count, [&](u64 i) {
+        const u32 channel = static_cast<u32>(i) % c;
+        const float inverse = inverse_std[channel];
+        float gradient = to_float(grad[i]);
+        if (moving && moving[channel]) {
+            const float normal = (to_float(x[i]) - mean[channel]) * inverse;
+            gradient -= fmaf(normal, shares[c + channel], shares[channel]);
+        }
+        grad_x[i] = from_float<T>(weight[channel] * inverse * gradient);
+    });
+}
+
 KERNEL(batch_norm_input_gradient, threads, Global<const float> x, Global<const float> grad,
        Global<const float> weight, Global<const float> mean, Global<const float> inverse_std,
        Global<const u8> moving, Global<const float> shares, Global<float> grad_x, u32 c,
        u32 count) {
-    for_entries(count, [&](u64 i) {
-        const u32 channel = static_cast<u32>(i) % c;
-        const float inverse = inverse_std[channel];
-        float gradient = grad[i];
-        if (moving && moving[channel]) {
-            const float normal = (x[i] - mean[channel]) * inverse;
-            gradient -= fmaf(normal, shares[c + channel], shares[channel]);
-        }
-        grad_x[i] = weight[channel] * inverse * gradient;
-    });
+    input_gradient(x, grad, weight, mean, inverse_std, moving, shares, grad_x, c, count);
+}
+
+KERNEL(batch_norm_input_gradient_bf16, threads, Global<const bf16> x, Global<const bf16> grad,
+       Global<const float> weight, Global<const float> mean, Global<const float> inverse_std,
+       Global<const u8> moving, Global<const float> shares, Global<bf16> grad_x, u32 c, u32 count) {
+    input_gradient(x, grad, weight, mean, inverse_std, moving, shares, grad_x, c, count);
 }

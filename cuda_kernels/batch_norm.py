@@ -1,4 +1,7 @@
-"""Batch normalisation: see batch_norm.cu. All floating buffers are float32; ``x`` is ``[..., C]``.
+"""Batch normalisation: see batch_norm.cu.
+
+``x [..., C]``, ``out`` and their gradients are float32, or bf16 (uint16 arrays of bits) with
+``precision="bf16"``; everything else that is floating is float32.
 
 Partial sums lie in a scratch buffer of 0.4 MB, which a runtime's first call allocates: so it
 comes before a graph is captured.
@@ -15,7 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cuda_kernels.runtime import Buffer, Runtime
-from cuda_kernels.specs import Grid, Kernel
+from cuda_kernels.specs import Grid, Kernel, Precision
 
 SOURCE = Path(__file__).with_suffix(".cu")
 THREADS, COLUMNS = 256, 32
@@ -63,17 +66,29 @@ def _too_large(channels: Channels) -> str | None:
     return None
 
 
-def _kernel(name: str, why: str, grid: Callable[[Channels], Grid]) -> Kernel:
-    return Kernel(name, name, 1, SOURCE, why, THREADS, grid, refuses=_too_large)
+def _kernels(
+    name: str, why: str, grid: Callable[[Channels], Grid], *precisions: Precision
+) -> list[Kernel]:
+    def kernel(precision: Precision) -> Kernel:
+        full = name if precision == "fp32" else f"{name}_{precision}"
+        common = (name, 1, SOURCE, why, THREADS, grid)
+        return Kernel(full, *common, refuses=_too_large, precision=precision)
+
+    return [kernel(precision) for precision in precisions]
 
 
+ROWS, SLICES, ENTRY = (
+    "32 channels and a slice of the rows a block",
+    "adds the slices in order",
+    "one entry a thread",
+)
 KERNELS = (
-    _kernel("batch_norm_sums", "32 channels and a slice of the rows a block", _grid_of_sums),
-    _kernel("batch_norm_statistics", "adds the slices in order", _grid_of_channels),
-    _kernel("batch_norm_normalise", "one entry a thread", _grid_of_entries),
-    _kernel("batch_norm_gradient_sums", "as batch_norm_sums, of gradients", _grid_of_sums),
-    _kernel("batch_norm_parameters", "adds the slices in order", _grid_of_channels),
-    _kernel("batch_norm_input_gradient", "one entry a thread", _grid_of_entries),
+    *_kernels("batch_norm_sums", ROWS, _grid_of_sums, "fp32", "bf16"),
+    *_kernels("batch_norm_statistics", SLICES, _grid_of_channels, "fp32"),
+    *_kernels("batch_norm_normalise", ENTRY, _grid_of_entries, "fp32", "bf16"),
+    *_kernels("batch_norm_gradient_sums", ROWS, _grid_of_sums, "fp32", "bf16"),
+    *_kernels("batch_norm_parameters", SLICES, _grid_of_channels, "fp32"),
+    *_kernels("batch_norm_input_gradient", ENTRY, _grid_of_entries, "fp32", "bf16"),
 )
 
 
@@ -92,6 +107,7 @@ def forward(
     momentum: float,
     epsilon: float,
     epilogue: Literal["none", "relu"],
+    precision: Precision = "fp32",
 ) -> None:
     """``out = (x - mean) * inverse_std * weight + bias``, then ReLU if asked.
 
@@ -104,7 +120,7 @@ def forward(
     partial, _ = _scratch(runtime, sizes)
     if moving is not None:
         arguments = {"x": x, "moving": moving, "partial": partial, "rows": rows, "c": c}
-        runtime.run("batch_norm_sums", sizes, arguments)
+        runtime.run("batch_norm_sums", sizes, arguments, precision=precision)
     arguments = {
         "partial": partial,
         "moving": moving,
@@ -131,7 +147,7 @@ def forward(
         "with_relu": epilogue == "relu",
     }
     problem = Channels(rows, c, 4 * x.size, x.nbytes + out.nbytes)
-    runtime.run("batch_norm_normalise", problem, arguments)
+    runtime.run("batch_norm_normalise", problem, arguments, precision=precision)
 
 
 def backward(
@@ -145,6 +161,8 @@ def backward(
     grad_x: Buffer | None,
     grad_weight: Buffer | None,
     grad_bias: Buffer | None,
+    *,
+    precision: Precision = "fp32",
 ) -> None:
     """Gradients from ``grad``, the gradient before the epilogue; what is ``None`` is not computed.
 
@@ -166,7 +184,7 @@ def backward(
             "rows": rows,
             "c": c,
         }
-        runtime.run("batch_norm_gradient_sums", sizes, arguments)
+        runtime.run("batch_norm_gradient_sums", sizes, arguments, precision=precision)
         arguments = {
             "partial": partial,
             "grad_weight": grad_weight,
@@ -191,7 +209,7 @@ def backward(
             "count": grad.size,
         }
         problem = Channels(rows, c, 6 * grad.size, read + grad_x.nbytes)
-        runtime.run("batch_norm_input_gradient", problem, arguments)
+        runtime.run("batch_norm_input_gradient", problem, arguments, precision=precision)
 
 
 def _rows(x: Buffer, other: Buffer, weight: Buffer) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuda_kernels.runtime import Buffer, Runtime
-from cuda_kernels.specs import Grid, Kernel
+from cuda_kernels.specs import Grid, Kernel, Precision
 
 SOURCE = Path(__file__).with_suffix(".cu")
 THREADS = 256
@@ -16,6 +16,7 @@ THREADS = 256
 @dataclass(frozen=True)
 class Entries:
     count: int
+    itemsize: int
 
     @property
     def flops(self) -> int:
@@ -23,30 +24,34 @@ class Entries:
 
     @property
     def bytes(self) -> int:
-        return 2 * 4 * self.count
+        return 2 * self.itemsize * self.count
 
 
 def _grid(entries: Entries) -> Grid:
     return (-(-entries.count // (4 * THREADS)), 1, 1)
 
 
-KERNELS = (
-    Kernel(
-        "dropout",
-        "dropout",
-        1,
-        SOURCE,
-        "a thread draws one Philox block and uses its four words",
-        THREADS,
-        _grid,
-    ),
-)
+def _kernel(name: str, precision: Precision) -> Kernel:
+    why = "a thread draws one Philox block and uses its four words"
+    return Kernel(name, "dropout", 1, SOURCE, why, THREADS, _grid, precision=precision)
+
+
+KERNELS = (_kernel("dropout", "fp32"), _kernel("dropout_bf16", "bf16"))
 
 
 def dropout(
-    runtime: Runtime, x: Buffer, rng: Buffer, out: Buffer, *, rate: float, layer: int
+    runtime: Runtime,
+    x: Buffer,
+    rng: Buffer,
+    out: Buffer,
+    *,
+    rate: float,
+    layer: int,
+    precision: Precision = "fp32",
 ) -> None:
-    """``out = x * keep / (1 - rate)``, float32, any shape; its own gradient.
+    """``out = x * keep / (1 - rate)``, any shape; its own gradient.
+
+    ``x`` and ``out`` are float32, or bf16 with ``precision="bf16"``.
 
     Entry ``i`` (flat) is kept where the upper 24 bits of word ``i % 4`` of Philox, at counter
     ``(i // 4, step, layer, 0)`` and key ``(seed, run)``, times ``2**-24``, are at least ``rate``.
@@ -61,4 +66,4 @@ def dropout(
         "threshold": math.ceil(rate * 2.0**24),
         "scale": 1.0 / (1.0 - rate),
     }
-    runtime.run("dropout", Entries(x.size), arguments)
+    runtime.run("dropout", Entries(x.size, x.dtype.itemsize), arguments, precision=precision)

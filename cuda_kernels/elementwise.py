@@ -42,7 +42,8 @@ def _kernel(name: str, operation: str, version: int = 1, precision: Precision = 
     if version == 1:
         why = "one entry a thread and step"
         return Kernel(name, operation, 1, SOURCE, why, THREADS, grid, precision=precision)
-    why = "four entries a thread and step, 16 bytes an instruction"
+    why = "four entries a thread and step, one instruction for all"
+    bits = 64 if precision == "bf16" else 128
     return Kernel(
         name,
         operation,
@@ -52,7 +53,8 @@ def _kernel(name: str, operation: str, version: int = 1, precision: Precision = 
         THREADS,
         grid_by_4,
         refuses=_unaligned,
-        instructions=("LDG.E.128", "STG.E.128"),
+        precision=precision,
+        instructions=(f"LDG.E.{bits}", f"STG.E.{bits}"),
     )
 
 
@@ -61,9 +63,12 @@ KERNELS = (
     _kernel("fill_double", "fill_double"),
     _kernel("accumulate", "accumulate"),
     _kernel("accumulate_by_4", "accumulate", version=2),
+    _kernel("accumulate_bf16", "accumulate", precision="bf16"),
+    _kernel("accumulate_bf16_by_4", "accumulate", version=2, precision="bf16"),
     _kernel("relu_gradient", "relu_gradient"),
     _kernel("relu_gradient_by_4", "relu_gradient", version=2),
     _kernel("relu_gradient_bf16", "relu_gradient", precision="bf16"),
+    _kernel("relu_gradient_bf16_by_4", "relu_gradient", version=2, precision="bf16"),
 )
 
 
@@ -74,10 +79,16 @@ def fill(runtime: Runtime, out: Buffer, value: float) -> None:
     runtime.run(operation, _entries(runtime, out, moved=out.nbytes), arguments)
 
 
-def accumulate(runtime: Runtime, total: Buffer, term: Buffer) -> None:
-    """Adds ``term`` to ``total`` in place; float32, any shape."""
+def accumulate(
+    runtime: Runtime, total: Buffer, term: Buffer, *, precision: Precision = "fp32"
+) -> None:
+    """Adds ``term`` to ``total`` in place, any shape.
+
+    Buffers are float32, or bf16 with ``precision="bf16"``.
+    """
     entries = _entries(runtime, total, term, moved=3 * total.nbytes, flops=total.size)
-    runtime.run("accumulate", entries, {"total": total, "term": term, "count": total.size})
+    arguments = {"total": total, "term": term, "count": total.size}
+    runtime.run("accumulate", entries, arguments, precision=precision)
 
 
 def relu_gradient(

@@ -15,7 +15,8 @@
 //          +--------------------+                      ...16 of them
 //
 // 16 multiplications for two 128-bit loads from shared memory: a quarter of a GPU's peak or so.
-// Sums are float32, whatever the type of the operands.
+// Sums are float32, whatever the type of the operands. Logits may stay float32 where the operands
+// are bf16 (linear_forward_wide).
 
 #include "convert.cuh"
 #include "epilogue.cuh"
@@ -75,12 +76,12 @@ DEVICE void product(Global<const T> a, Global<const T> b, u32 rows, u32 columns,
     }
 }
 
-template <class T>
+template <class T, class Out>
 DEVICE void forward(Global<const T> x, Global<const T> weight, Global<const float> bias,
-                    Global<T> out, u32 n, u32 in, u32 o, u32 with_relu) {
+                    Global<Out> out, u32 n, u32 in, u32 o, u32 with_relu) {
     product<true, true>(x, weight, n, o, in, [&](u32 row, u32 column, float sum) {
         if (bias) sum += bias[column];
-        out[static_cast<u64>(row) * o + column] = from_float<T>(with_relu ? relu(sum) : sum);
+        out[static_cast<u64>(row) * o + column] = from_float<Out>(with_relu ? relu(sum) : sum);
     });
 }
 
@@ -91,6 +92,11 @@ KERNEL(linear_forward, threads, Global<const float> x, Global<const float> weigh
 
 KERNEL(linear_forward_bf16, threads, Global<const bf16> x, Global<const bf16> weight,
        Global<const float> bias, Global<bf16> out, u32 n, u32 in, u32 o, u32 with_relu) {
+    forward(x, weight, bias, out, n, in, o, with_relu);
+}
+
+KERNEL(linear_forward_wide_bf16, threads, Global<const bf16> x, Global<const bf16> weight,
+       Global<const float> bias, Global<float> out, u32 n, u32 in, u32 o, u32 with_relu) {
     forward(x, weight, bias, out, n, in, o, with_relu);
 }
 

@@ -1,7 +1,8 @@
 """Fully connected layers: see linear.cu and linear_mma.cu.
 
 ``x [N, I]``, ``weight [O, I]``, ``out`` and ``grad [N, O]`` are float32, or bf16 (uint16 arrays of
-bits) with ``precision="bf16"``; ``bias [O]`` and the gradients of parameters are always float32.
+bits) with ``precision="bf16"``, where ``out`` may be float32 all the same; ``bias [O]`` and the
+gradients of parameters are always float32.
 Precisions tf32 and bf16x3 are for products on tensor cores; fp32 stands in where those do not suit.
 """
 
@@ -84,8 +85,15 @@ def _bias_gradient(name: str, precision: Precision) -> Kernel:
     return Kernel(name, "linear_bias_gradient", 1, SIMPLE, why, 256, grid, precision=precision)
 
 
+def _wide() -> Kernel:
+    why = "the same with a float32 result, for logits: too few columns for tensor cores"
+    common = ("linear_forward_wide", 1, SIMPLE, why, 256, _tiles(64, "n", "o"))
+    return Kernel("linear_forward_wide_bf16", *common, precision="bf16")
+
+
 KERNELS = (
     *_versions("linear_forward", "n", "o"),
+    _wide(),
     *_versions("linear_input_gradient", "n", "i"),
     *_versions("linear_weight_gradient", "o", "i"),
     _bias_gradient("linear_bias_gradient", "fp32"),
@@ -105,7 +113,9 @@ def forward(
 ) -> None:
     """``out = x @ weight.T + bias``, then ReLU if asked."""
     arguments = {"x": x, "weight": weight, "bias": bias, "out": out, "with_relu": relu}
-    _run(runtime, "linear_forward", x, weight, out, arguments, precision)
+    wide = x.dtype == np.uint16 and out.dtype == np.float32
+    operation = "linear_forward_wide" if wide else "linear_forward"
+    _run(runtime, operation, x, weight, out, arguments, precision)
 
 
 def input_gradient(

@@ -11,7 +11,10 @@
 // needs, is known after one barrier, and sums have one order. Thread t owns rows t, t + 256, ...
 //
 // What a sum over rows needs is float64, as is the distance of two logits, which may overflow.
+//
+// T is the type of the gradient, float or bf16; logits are float.
 
+#include "convert.cuh"
 #include "reduce.cuh"
 
 constexpr u32 threads = 256;
@@ -55,9 +58,10 @@ DEVICE double loss_of(Global<const float> logits, Row row, u32 label, u32 k, flo
     return loss;
 }
 
-KERNEL(softmax_cross_entropy, threads, Global<const float> logits, Global<const i32> labels,
-       Global<const float> class_weights, Global<double> statistics, Global<float> grad_logits,
-       u32 n, u32 k, float smoothing) {
+template <class T>
+DEVICE void loss_and_gradient(Global<const float> logits, Global<const i32> labels,
+                              Global<const float> class_weights, Global<double> statistics,
+                              Global<T> grad_logits, u32 n, u32 k, float smoothing) {
     SHARED(Sums, sums);
     const u32 thread = threadIdx.x;
     double weights = 0.0, losses = 0.0, right = 0.0, rows = 0.0;
@@ -88,7 +92,7 @@ KERNEL(softmax_cross_entropy, threads, Global<const float> logits, Global<const 
                 const float t = i == static_cast<u32>(label) ? 1.0F - smoothing + other : other;
                 gradient = share * (p - t);
             }
-            grad_logits[begin + i] = gradient;
+            grad_logits[begin + i] = from_float<T>(gradient);
         }
     }
     losses = sums.of_block(losses, thread);
@@ -99,4 +103,16 @@ KERNEL(softmax_cross_entropy, threads, Global<const float> logits, Global<const 
     statistics[1] += weights;
     statistics[2] += right;
     statistics[3] += rows;
+}
+
+KERNEL(softmax_cross_entropy, threads, Global<const float> logits, Global<const i32> labels,
+       Global<const float> class_weights, Global<double> statistics, Global<float> grad_logits,
+       u32 n, u32 k, float smoothing) {
+    loss_and_gradient(logits, labels, class_weights, statistics, grad_logits, n, k, smoothing);
+}
+
+KERNEL(softmax_cross_entropy_bf16, threads, Global<const float> logits, Global<const i32> labels,
+       Global<const float> class_weights, Global<double> statistics, Global<bf16> grad_logits,
+       u32 n, u32 k, float smoothing) {
+    loss_and_gradient(logits, labels, class_weights, statistics, grad_logits, n, k, smoothing);
 }

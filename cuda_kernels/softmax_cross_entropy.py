@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuda_kernels.runtime import Buffer, Runtime
-from cuda_kernels.specs import Grid, Kernel
+from cuda_kernels.specs import Grid, Kernel, Precision
 
 SOURCE = Path(__file__).with_suffix(".cu")
 
@@ -28,16 +28,15 @@ def _one_block(rows: Rows) -> Grid:
     return (1, 1, 1)
 
 
+def _kernel(name: str, precision: Precision) -> Kernel:
+    why = "one block, a row a thread: one launch, and sums in one order"
+    common = ("softmax_cross_entropy", 1, SOURCE, why, 256, _one_block)
+    return Kernel(name, *common, precision=precision)
+
+
 KERNELS = (
-    Kernel(
-        "softmax_cross_entropy",
-        "softmax_cross_entropy",
-        1,
-        SOURCE,
-        "one block, a row a thread: one launch, and sums in one order",
-        256,
-        _one_block,
-    ),
+    _kernel("softmax_cross_entropy", "fp32"),
+    _kernel("softmax_cross_entropy_bf16", "bf16"),
 )
 
 
@@ -50,13 +49,15 @@ def loss_and_gradient(
     grad_logits: Buffer | None,
     *,
     label_smoothing: float,
+    precision: Precision = "fp32",
 ) -> None:
     """Adds to ``statistics``, and writes ``grad_logits`` unless it is ``None``.
 
-    ``logits [N, K]``, ``class_weights [K]`` and ``grad_logits [N, K]`` are float32, ``labels [N]``
-    int32 with -1 for padding rows. ``statistics``, float64 ``[4]``, gains the sum of weighted
-    losses, the sum of weights, the number of rows whose first largest logit is the label's, and the
-    number of rows. The gradient is that of the weighted mean loss; 0 where the weights sum to 0.
+    ``logits [N, K]``, ``class_weights [K]`` and ``grad_logits [N, K]`` are float32, the gradient
+    alone bf16 with ``precision="bf16"``; ``labels [N]`` are int32 with -1 for padding rows.
+    ``statistics``, float64 ``[4]``, gains the sum of weighted losses, the sum of weights, the
+    number of rows whose first largest logit is the label's, and the number of rows. The gradient is
+    that of the weighted mean loss; 0 where the weights sum to 0.
     """
     n, k = logits.shape
     if labels.shape != (n,) or statistics.shape != (4,):
@@ -73,4 +74,4 @@ def loss_and_gradient(
     }
     moved = sum(buffer.nbytes for buffer in buffers.values() if buffer is not None)
     arguments = {**buffers, "n": n, "k": k, "smoothing": label_smoothing}
-    runtime.run("softmax_cross_entropy", Rows(n, k, moved), arguments)
+    runtime.run("softmax_cross_entropy", Rows(n, k, moved), arguments, precision=precision)

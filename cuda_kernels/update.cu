@@ -1,14 +1,17 @@
 // The masked update, in place: SGD with momentum, Adam and AdamW; and the clipping factor, from the
-// norm of all gradients together.
+// norm of all gradients together. Where products read a bf16 copy of the parameter, the same pass
+// writes it.
 //
 // What changes from step to step (the learning rate, Adam's bias corrections, the clipping factor)
 // is read from `rates`, so that captured launches can be replayed. A masked entry is not even read:
-// its parameter and moments keep their bits.
+// its parameter, moments and copy keep their bits.
 //
 // Floor: bytes over the copy rate. An entry of SGD moves 12 bytes, with momentum 20, of Adam 28, of
-// the norm 4; and one byte for its mask. Neighbouring threads take neighbouring entries; arithmetic
-// is float32, sums of squares are float64 (those of large float32 numbers would overflow).
+// the norm 4; two more for its copy, and one for its mask. Neighbouring threads take neighbouring
+// entries; arithmetic is float32, sums of squares are float64 (those of large float32 numbers would
+// overflow).
 
+#include "convert.cuh"
 #include "grid.cuh"
 #include "reduce.cuh"
 
@@ -19,9 +22,14 @@ DEVICE bool may_move(Global<const u8> mask, u32 per_mask, u64 i) {
     return mask == nullptr || mask[static_cast<u32>(i) / per_mask] != 0;
 }
 
+DEVICE void move(Global<float> parameter, Global<bf16> copy, u64 i, float value) {
+    parameter[i] = value;
+    if (copy) copy[i] = to_bf16(value);
+}
+
 KERNEL(sgd, 256, Global<float> parameter, Global<const float> gradient, Global<float> velocity,
-       Global<const u8> mask, Global<const double> rates, u32 count, u32 per_mask, float momentum,
-       u32 nesterov, float decay) {
+       Global<const u8> mask, Global<const double> rates, Global<bf16> copy, u32 count,
+       u32 per_mask, float momentum, u32 nesterov, float decay) {
     const float rate = static_cast<float>(rates[0]), clip = static_cast<float>(rates[3]);
     for_entries(count, [&](u64 i) {
         if (!may_move(mask, per_mask, i)) return;
@@ -31,15 +39,15 @@ KERNEL(sgd, 256, Global<float> parameter, Global<const float> gradient, Global<f
             v = momentum * velocity[i] + g;
             velocity[i] = v;
         }
-        parameter[i] = p - rate * (nesterov != 0 ? g + momentum * v : v);
+        move(parameter, copy, i, p - rate * (nesterov != 0 ? g + momentum * v : v));
     });
 }
 
 // `rest1` and `rest2` are 1 - beta1 and 1 - beta2, which float32 would not subtract as well.
 KERNEL(adam, 256, Global<float> parameter, Global<const float> gradient, Global<float> first,
-       Global<float> second, Global<const u8> mask, Global<const double> rates, u32 count,
-       u32 per_mask, float beta1, float rest1, float beta2, float rest2, float epsilon, float decay,
-       u32 decoupled) {
+       Global<float> second, Global<const u8> mask, Global<const double> rates, Global<bf16> copy,
+       u32 count, u32 per_mask, float beta1, float rest1, float beta2, float rest2, float epsilon,
+       float decay, u32 decoupled) {
     const float rate = static_cast<float>(rates[0]), clip = static_cast<float>(rates[3]);
     const float correction1 = static_cast<float>(rates[1]);
     const float correction2 = static_cast<float>(rates[2]);
@@ -50,7 +58,7 @@ KERNEL(adam, 256, Global<float> parameter, Global<const float> gradient, Global<
         const float p = parameter[i], g = clip * gradient[i] + coupled_decay * p;
         const float m = beta1 * first[i] + rest1 * g, v = beta2 * second[i] + rest2 * (g * g);
         const float step = m / correction1 / (sqrtf(v / correction2) + epsilon);
-        parameter[i] = p - rate * (step + decoupled_decay * p);
+        move(parameter, copy, i, p - rate * (step + decoupled_decay * p));
         first[i] = m;
         second[i] = v;
     });

@@ -2,7 +2,8 @@
 
 A *mask* (uint8, non-zero where the parameter may move) is ``None``, one entry an output channel
 ``[O]``, the first axis, or has the parameter's own shape. *Rates* are float64 ``[4]``: learning
-rate, Adam's two bias corrections ``1 - beta**t``, clipping factor.
+rate, Adam's two bias corrections ``1 - beta**t``, clipping factor. A *copy* (bf16, a uint16 array
+of bits) receives what moves of the parameter, rounded.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def sgd(
     velocity: Buffer | None,
     mask: Buffer | None,
     rates: Buffer,
+    copy: Buffer | None = None,
     *,
     momentum: float = 0.0,
     nesterov: bool = False,
@@ -92,12 +94,13 @@ def sgd(
     ``p -= rate * (g + momentum * v if nesterov else v)``. float32, any shape, in place.
     """
     count = parameter.size
-    moved = 4 * count * (3 if velocity is None else 5)
+    moved = 4 * count * (3 if velocity is None else 5) + _size(copy)
     arguments = {
         "parameter": parameter,
         "gradient": gradient,
         "velocity": velocity,
         "rates": rates,
+        "copy": copy,
         "momentum": momentum,
         "nesterov": nesterov,
         "decay": weight_decay,
@@ -114,6 +117,7 @@ def adam(
     second: Buffer,
     mask: Buffer | None,
     rates: Buffer,
+    copy: Buffer | None = None,
     *,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -134,6 +138,7 @@ def adam(
         "first": first,
         "second": second,
         "rates": rates,
+        "copy": copy,
         "beta1": beta1,
         "rest1": 1 - beta1,
         "beta2": beta2,
@@ -143,7 +148,8 @@ def adam(
         "decoupled": decoupled,
         **_masked(parameter, mask),
     }
-    runtime.run("adam", Entries(count, 28 * count + _size(mask), 18 * count), arguments)
+    moved = 28 * count + _size(mask) + _size(copy)
+    runtime.run("adam", Entries(count, moved, 18 * count), arguments)
 
 
 def partials(gradients: Sequence[Buffer]) -> int:
@@ -192,5 +198,5 @@ def _masked(parameter: Buffer, mask: Buffer | None) -> dict[str, Any]:
     return {"mask": mask, "count": parameter.size, "per_mask": per_mask}
 
 
-def _size(mask: Buffer | None) -> int:
-    return 0 if mask is None else int(mask.nbytes)
+def _size(buffer: Buffer | None) -> int:
+    return 0 if buffer is None else int(buffer.nbytes)

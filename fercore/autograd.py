@@ -46,6 +46,11 @@ class Tensor:
         return tuple(self.data.shape)
 
     @property
+    def operand(self) -> Buffer:
+        """The contents as functions read them: ``data``, or a parameter's narrower copy of it."""
+        return self.data
+
+    @property
     def wanted(self) -> bool:
         """Whether a gradient with respect to this tensor is asked for."""
         return self.creator is not None
@@ -113,15 +118,21 @@ class Function:
         raise NotImplementedError
 
     def new(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
-        """An uninitialised result on this function's backend."""
+        """An uninitialised result on this function's backend; ``dtype`` is that of activations
+        unless given."""
+        dtype = self.backend.compute_dtype if dtype is None else dtype
         return Tensor(self.backend, self.backend.empty(shape, dtype))
+
+    def new_grad(self, shape: Sequence[int]) -> Buffer:
+        """An uninitialised gradient of an activation."""
+        return self.backend.empty(shape, self.backend.compute_dtype)
 
     def save(self, **tensors: Tensor) -> None:
         """Keep tensors for ``backward``; their contents must not change before it."""
         assert self._saved is not None
         for name, tensor in tensors.items():
             # Not the tensor: an output holds its creator, and a cycle would outlive its last use.
-            self._saved[name] = (tensor.data, tensor.version, tensor.version.number)
+            self._saved[name] = (tensor.operand, tensor.version, tensor.version.number)
 
     def saved(self, name: str) -> Buffer:
         """A saved buffer; an error if it was changed in place, or already used up."""

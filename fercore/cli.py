@@ -297,7 +297,7 @@ def _add_training(parser: Parser, out: str) -> None:
     )
     training.add_argument("--seed", type=_seed, metavar="N", help="of everything random (0)")
     training.add_argument("--device", help="auto (default), or one that 'devices' lists")
-    training.add_argument("--precision", help="fp32 (default); on a GPU also tf32 and bf16x3")
+    training.add_argument("--precision", help="fp32 (default); on a GPU also tf32, bf16x3, bf16")
     folder = parser.add_argument_group("run directory")
     folder.add_argument("--out", metavar="DIR", help=f"where to write ({out})")
     folder.add_argument(

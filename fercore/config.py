@@ -166,7 +166,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         model: svgg10, svgg5 or tiny, each also with -bn
         baseline: a finished network (.safetensors) to be BL; without it, BL is trained
         device: auto, or one that "fercore-train devices" lists
-        precision: of products: fp32; on a GPU also tf32 and bf16x3, on tensor cores
+        precision: of products: fp32; on a GPU also tf32, bf16x3, and bf16 for activations, too
         seed: of splits, first weights, order, dropout and augmentation
         seeds: repetitions, with seed, seed + 1 and so on
         out: the run directory
@@ -183,7 +183,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     model: str = "svgg10"
     baseline: Text | None = None
     device: str = "auto"
-    precision: Literal["fp32", "tf32", "bf16x3"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16x3", "bf16"] = "fp32"
     seed: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     seeds: Annotated[int, Meta(ge=1, le=1000)] = 1
     out: Text = "fercore-run"

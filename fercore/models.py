@@ -106,10 +106,10 @@ def build(
     layers.append(Flatten("flatten"))
     features = height * width * channels
     for number, hidden in enumerate(architecture.hidden, start=1):
-        layers.append(factory.linear(f"fc{number}", features, hidden, "relu"))
+        layers.append(factory.hidden(f"fc{number}", features, hidden))
         layers.append(Dropout(f"dropout{number}", number=number))
         features = hidden
-    layers.append(factory.linear(f"fc{len(architecture.hidden) + 1}", features, classes, "none"))
+    layers.append(factory.logits(f"fc{len(architecture.hidden) + 1}", features, classes))
     return Model(name, layers, INPUT_SHAPE, classes)
 
 
@@ -137,10 +137,13 @@ class _Factory:
             layers.append(MaxPool(name.replace("conv", "pool")))
         return layers
 
-    def linear(self, name: str, inputs: int, outputs: int, epilogue: Epilogue) -> Linear:
-        gain = 2.0 if epilogue == "relu" else 1.0
-        weight = self._normal(f"{name}.weight", (outputs, inputs), gain)
-        return Linear(name, weight, self._zeros(outputs), epilogue=epilogue)
+    def hidden(self, name: str, inputs: int, outputs: int) -> Linear:
+        weight = self._normal(f"{name}.weight", (outputs, inputs), gain=2.0)
+        return Linear(name, weight, self._zeros(outputs), epilogue="relu")
+
+    def logits(self, name: str, inputs: int, outputs: int) -> Linear:
+        weight = self._normal(f"{name}.weight", (outputs, inputs), gain=1.0)
+        return Linear(name, weight, self._zeros(outputs), logits=True)
 
     def _normal(self, name: str, shape: tuple[int, ...], gain: float) -> Parameter:
         if self.seed is None:

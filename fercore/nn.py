@@ -18,12 +18,29 @@ from fercore.masks import TRAINABLE, GradientMask
 
 
 class Parameter(Tensor):
-    """A leaf that training may move, as far as its ``mask`` allows."""
+    """A leaf that training may move, as far as its ``mask`` allows.
+
+    ``data`` is what moves. Where a backend computes in another dtype, a weight (everything with
+    more than one axis) has a ``copy`` in that, which products read.
+    """
 
     def __init__(self, backend: Backend, array: np.ndarray) -> None:
         super().__init__(backend, backend.from_host(array))
         self._mask = TRAINABLE
         self.mask_buffer: Buffer | None = None
+        self.copy: Buffer | None = None
+        if backend.compute_dtype != backend.dtype and array.ndim > 1:
+            self.copy = backend.empty(array.shape, backend.compute_dtype)
+            backend.write(self.copy, array)
+
+    @property
+    def operand(self) -> Buffer:
+        return self.data if self.copy is None else self.copy
+
+    def overwrite(self, array: np.ndarray) -> None:
+        super().overwrite(array)
+        if self.copy is not None:
+            self.backend.write(self.copy, array)
 
     @property
     def mask(self) -> GradientMask:
@@ -180,19 +197,26 @@ class Flatten(Layer):
 
 
 class Linear(Layer):
-    """Fully connected layer."""
+    """Fully connected layer; the last one gives the ``logits``."""
 
     kind = "linear"
 
     def __init__(
-        self, name: str, weight: Parameter, bias: Parameter, *, epilogue: Epilogue = "none"
+        self,
+        name: str,
+        weight: Parameter,
+        bias: Parameter,
+        *,
+        epilogue: Epilogue = "none",
+        logits: bool = False,
     ) -> None:
         super().__init__(name)
         self.parameters.update(weight=weight, bias=bias)
-        self.epilogue = epilogue
+        self.epilogue, self.logits = epilogue, logits
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        connect = functions.Linear(epilogue=self.epilogue, layer=self.name)
+        options: dict[str, Any] = {"epilogue": self.epilogue, "logits": self.logits}
+        connect = functions.Linear(**options, layer=self.name)
         return connect(x, self.parameters["weight"], self.parameters["bias"])
 
     def output_shape(self, x: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cuda_kernels.linear import from_bf16
 from fercore.backends.interface import Backend
 from fercore.backends.reference import ReferenceBackend
 
@@ -25,20 +26,37 @@ LEAST = 1e-300  # a positive number that is nothing
 def decide(backend: Backend, decisions: list[Decision]) -> None:
     """Let ``backend`` write down the decisions of every forward pass from now on."""
     convolve, multiply = backend.conv2d_forward, backend.linear_forward
+    normalise, pool = backend.batch_norm_forward, backend.max_pool_forward
 
     def conv2d_forward(
         x: Any, weight: Any, bias: Any, out: Any, argmax: Any = None, **options: Any
     ) -> None:
         convolve(x, weight, bias, out, argmax, **options)
         places = None if argmax is None else backend.to_host(argmax)
-        decisions.append((backend.to_host(out) > 0, places))
+        decisions.append((numbers(backend.to_host(out)) > 0, places))
 
     def linear_forward(x: Any, weight: Any, bias: Any, out: Any, **options: Any) -> None:
         multiply(x, weight, bias, out, **options)
-        decisions.append((backend.to_host(out) > 0, None))
+        decisions.append((numbers(backend.to_host(out)) > 0, None))
+
+    def batch_norm_forward(*buffers: Any, **options: Any) -> None:
+        normalise(*buffers, **options)
+        out = buffers[6]
+        decisions.append((numbers(backend.to_host(out)) > 0, None))
+
+    def max_pool_forward(x: Any, out: Any, argmax: Any, **geometry: Any) -> None:
+        pool(x, out, argmax, **geometry)
+        decisions.append((numbers(backend.to_host(out)) > 0, backend.to_host(argmax)))
 
     backend.conv2d_forward = conv2d_forward  # type: ignore[method-assign]
     backend.linear_forward = linear_forward  # type: ignore[method-assign]
+    backend.batch_norm_forward = batch_norm_forward  # type: ignore[method-assign]
+    backend.max_pool_forward = max_pool_forward  # type: ignore[method-assign]
+
+
+def numbers(array: np.ndarray) -> np.ndarray:
+    """What bits of bf16 stand for; other numbers as they are."""
+    return from_bf16(array) if array.dtype == np.uint16 else array
 
 
 class Follower(ReferenceBackend):
@@ -57,15 +75,29 @@ class Follower(ReferenceBackend):
             p, q = ((size + 2 * padding - k) // stride + 1 for size, k in sizes)
             before = np.empty((len(x), p, q, len(weight)))
             super().conv2d_forward(x, weight, bias, before, stride=stride, padding=padding)
-            n, y, x, channel = np.indices(out.shape)
-            out[...] = before[n, 2 * y + places // 2, 2 * x + places % 2, channel]
-            argmax[...] = places
+            self._pool(before, out, argmax, places, window=2, stride=2)
         self._follow(out, positive, epilogue)
 
     def linear_forward(self, x, weight, bias, out, *, epilogue="none"):
         positive, _ = next(self.decisions)
         super().linear_forward(x, weight, bias, out)
         self._follow(out, positive, epilogue)
+
+    def batch_norm_forward(self, *buffers, epilogue="none", **options):
+        positive, _ = next(self.decisions)
+        super().batch_norm_forward(*buffers, **options)
+        self._follow(buffers[6], positive, epilogue)
+
+    def max_pool_forward(self, x, out, argmax, *, window, stride):
+        _, places = next(self.decisions)
+        self._pool(x, out, argmax, places, window=window, stride=stride)
+
+    @staticmethod
+    def _pool(x, out, argmax, places, *, window, stride):
+        n, row, column, channel = np.indices(out.shape)
+        rows, columns = stride * row + places // window, stride * column + places % window
+        out[...] = x[n, rows, columns, channel]
+        argmax[...] = places
 
     @staticmethod
     def _follow(out, positive, epilogue):

@@ -27,7 +27,7 @@ class Spy:
         self._backend = backend
         self._allocated: list[weakref.ref[Any]] = []
         self.calls: list[Seen] = []
-        self.dtype = backend.dtype
+        self.dtype, self.compute_dtype = backend.dtype, backend.compute_dtype
 
     def empty(self, shape: Any, dtype: Any = None) -> Any:
         buffer = self._backend.empty(shape, dtype)

@@ -212,7 +212,7 @@ def test_every_setting_has_a_comment(tmp_path):
     assert "[targets.options]  # further settings of the format's loader" in text
 
 
-@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16x3"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16x3", "bf16"])
 @pytest.mark.parametrize("device", ["auto", "cuda", "emulated"])
 def test_a_gpu_has_every_precision(device, precision):
     study = read_study(flags={"device": device, "precision": precision})
@@ -233,7 +233,11 @@ def test_a_gpu_has_every_precision(device, precision):
         ({"recipe": {"epochs": "many"}}, "epochs: expected int, got str"),
         ({"finetune": {"flip": 1.5}}, r"\[finetune\]: flip: .*<= 1"),
         ({"precision": "double"}, "precision cannot be 'double'; choose from .*fp32"),
-        ({"precision": "bf16"}, "precision cannot be 'bf16'; did you mean 'bf16x3'?"),
+        ({"precision": "bf16x"}, "precision cannot be 'bf16x'; did you mean 'bf16x3'"),
+        (
+            {"precision": "bf16", "device": "cpu"},
+            "backend cpu computes in fp32, not in bf16; choose precision fp32, or device cuda",
+        ),
         (
             {"precision": "tf32", "device": "cpu"},
             "backend cpu computes in fp32, not in tf32; choose precision fp32, or device cuda",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -59,10 +60,10 @@ def device():
 
 
 def build(name, backend):
-    if name == "tiny":
-        return narrow("tiny", backend, seed=3)
+    if name.startswith("tiny"):
+        return narrow(name, backend, seed=3)
     with patch.dict(models.ARCHITECTURES, {"svgg5": EIGHTH}):
-        return models.build("svgg5", backend=backend, seed=3)
+        return models.build(name, backend=backend, seed=3)
 
 
 def one_channel(model):
@@ -87,27 +88,57 @@ def test_a_step_is_that_of_the_reference(device, reference, name, strategy):
     assert_same_step(mine, definition)
 
 
-@pytest.mark.parametrize(("precision", "gate"), [("tf32", 3e-3), ("bf16x3", 1e-4)])
-def test_a_step_on_tensor_cores_is_nearly_that_of_the_reference(precision, gate):
-    device, reference, decisions = watched(precision), Follower(), []
+def assert_nearly_same_step(name, device, gate, size=4):
+    """Logits and each tensor's velocity, where the reference follows the device's decisions.
+
+    Returns the tensor that is furthest off, with its error.
+
+    The gradient of a channel's scale or shift after normalisation is a sum over pixels that nearly
+    cancel; in nets of few channels it may be off by twice the gate.
+    """
+    reference, decisions = Follower(), []
     decide(device, decisions)
-    mine, definition = (training("svgg5", "BL", one) for one in (device, reference))
+    mine, definition = (training(name, "BL", one) for one in (device, reference))
     definition.model.load_state(mine.model.state())
-    logits, reference.decisions = mine.step(), iter(decisions)
-    expected = definition.step()
+    logits, reference.decisions = mine.step(size), iter(decisions)
+    expected = definition.step(size)
+    assert next(reference.decisions, None) is None
     assert relative_error(logits, expected) <= gate
     velocities, wanted = mine.optimizer.state(), definition.optimizer.state()
-    for tensor, velocity in velocities.items():
-        error = relative_error(velocity, wanted[tensor])
-        assert error <= gate, f"{tensor}: relative error {error:.2g}"
+    errors = {name: relative_error(one, wanted[name]) for name, one in velocities.items()}
+    for tensor, error in errors.items():
+        assert error <= gate * (1 + (".norm." in tensor)), f"{tensor}: relative error {error:.2g}"
+    return max(errors.items(), key=lambda item: item[1])
+
+
+@pytest.mark.parametrize(("precision", "gate"), [("tf32", 3e-3), ("bf16x3", 1e-4), ("bf16", 3e-2)])
+def test_a_step_on_tensor_cores_is_nearly_that_of_the_reference(precision, gate):
+    device = watched(precision)
+    assert_nearly_same_step("svgg5", device, gate)
     kinds = defaultdict(set)
     for label, names in device.launched.items():
         layer, of_products = label.partition(" ")[0], filter(is_product, names)
         kinds[layer] |= {name.endswith(f"_{precision}_mma") for name in of_products}
     by_cores = {layer for layer, kind in kinds.items() if kind == {True}}
     assert by_cores == {"conv1_2", "conv2_1", "conv2_2", "conv2_3", "fc1", "fc2"}
-    # One input channel, seven classes: no whole chunks, so kernels in fp32.
+    # One input channel, seven classes: no whole chunks, so kernels on CUDA cores.
     assert kinds["conv1_1"] == kinds["fc3"] == {False}
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-bn"])
+def test_a_step_in_bf16_is_nearly_that_of_the_reference(name):
+    """Ten convolutions deep, and with normalisation and its own pooling."""
+    assert_nearly_same_step(name, watched("bf16"), 3e-2)
+
+
+@pytest.mark.parametrize(("precision", "gate"), [("fp32", 1e-5), ("bf16", 3e-2)])
+def test_a_step_of_svgg10_at_its_full_width(precision, gate, record_property):
+    """4 GFLOP: every shape of the real network, once."""
+    started = time.perf_counter()
+    tensor, error = assert_nearly_same_step("svgg10", watched(precision), gate, size=1)
+    seconds = time.perf_counter() - started
+    told = f"svgg10 in {precision}, {seconds:.0f} s: gradients within {error:.1e} ({tensor})"
+    record_property("summary", told)
 
 
 def is_product(kernel):

@@ -1,17 +1,21 @@
-// Vectors of four floats, in global memory (checked) and in shared memory (watched).
+// Vectors of four or two numbers, in global memory (checked) and in shared memory (watched).
 #pragma once
 
 #include "emulator.hpp"
 
 template <class T>
 float4 load4(Global<T> from, emulator::Where where = emulator::Where::current()) {
-    const float* x = from.checked(0, 4, where);
-    return {x[0], x[1], x[2], x[3]};
+    const T* x = from.checked(0, 4, where);
+    return {to_float(x[0]), to_float(x[1]), to_float(x[2]), to_float(x[3])};
 }
 
-inline void store4(Global<float> to, float4 value,
-                   emulator::Where where = emulator::Where::current()) {
-    std::memcpy(to.checked(0, 4, where), &value, sizeof value);
+template <class T>
+void store4(Global<T> to, float4 value, emulator::Where where = emulator::Where::current()) {
+    T* x = to.checked(0, 4, where);
+    x[0] = from_float<T>(value.x);
+    x[1] = from_float<T>(value.y);
+    x[2] = from_float<T>(value.z);
+    x[3] = from_float<T>(value.w);
 }
 
 inline float4 load4(const float* from, emulator::Where where = emulator::Where::current()) {

@@ -1,5 +1,5 @@
-// Several neighbours by one instruction: four floats (16 bytes), or two numbers of either type. The
-// address is a multiple of their size; a GPU traps at any other.
+// Several neighbours by one instruction: four or two numbers, floats or bf16. The address is a
+// multiple of their size; a GPU traps at any other.
 #pragma once
 
 #include "convert.cuh"
@@ -9,6 +9,14 @@
 
 DEVICE float4 load4(const float* from) { return *reinterpret_cast<const float4*>(from); }
 DEVICE void store4(float* to, float4 value) { *reinterpret_cast<float4*>(to) = value; }
+
+DEVICE float4 load4(const bf16* from) {
+    const uint2 pairs = *reinterpret_cast<const uint2*>(from);
+    return {first_of(pairs.x), second_of(pairs.x), first_of(pairs.y), second_of(pairs.y)};
+}
+DEVICE void store4(bf16* to, float4 value) {
+    *reinterpret_cast<uint2*>(to) = uint2{pack_bf16(value.x, value.y), pack_bf16(value.z, value.w)};
+}
 
 DEVICE void store2(float* to, float first, float second) {
     *reinterpret_cast<float2*>(to) = float2{first, second};

@@ -321,11 +321,13 @@ class CpuBackend(Backend):
         velocity: Array | None,
         mask: Array | None,
         rates: Array,
+        copy: Array | None = None,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
+        _check_no_copy(copy)
         kernels.sgd_update(
             parameter, gradient, velocity, mask, rates, momentum, nesterov, weight_decay
         )
@@ -338,6 +340,7 @@ class CpuBackend(Backend):
         second: Array,
         mask: Array | None,
         rates: Array,
+        copy: Array | None = None,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -345,6 +348,7 @@ class CpuBackend(Backend):
         weight_decay: float = 0.0,
         decoupled: bool = False,
     ) -> None:
+        _check_no_copy(copy)
         kernels.adam_update(
             parameter,
             gradient,
@@ -358,3 +362,8 @@ class CpuBackend(Backend):
             weight_decay,
             decoupled,
         )
+
+
+def _check_no_copy(copy: Array | None) -> None:
+    if copy is not None:
+        raise ValueError("copy must be absent: products read the parameter itself, in float32")

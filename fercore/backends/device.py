@@ -12,13 +12,14 @@ import importlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from cuda_kernels import elementwise
 from cuda_kernels.build import build
 from cuda_kernels.compilers import BuildError
+from cuda_kernels.linear import to_bf16
 from cuda_kernels.specs import Precision
 from fercore.backends.device_checks import (
     check_conv2d,
@@ -43,15 +44,19 @@ OPERATIONS = (
     "update",
 )
 
+BF16 = np.dtype(np.uint16)
+"""Numbers of which buffers hold the bits."""
+
 TENSOR_CORES = 80
 """Ampere: the oldest GPUs whose tensor cores multiply tf32 and bf16."""
 
 
 class DeviceBackend(Backend):
-    """The kernels of one package, a module an operation, on one runtime, with float32 buffers.
+    """The kernels of one package, a module an operation, on one runtime.
 
-    ``precision`` is that of products, in convolutions and fully connected layers: fp32, tf32 or
-    bf16x3; what tensor cores do not suit is in fp32 all the same.
+    ``precision`` is that of products, in convolutions and fully connected layers: fp32, tf32,
+    bf16x3 or bf16; what tensor cores do not suit is done without them all the same. Buffers are
+    float32, but in bf16 activations, their gradients and the copies of weights are bf16.
     """
 
     dtype = np.dtype(np.float32)
@@ -59,8 +64,8 @@ class DeviceBackend(Backend):
     def __init__(
         self, runtime: Any, package: str = "cuda_kernels", precision: Precision = "fp32"
     ) -> None:
-        if precision not in ("fp32", "tf32", "bf16x3"):
-            raise ValueError(f"precision must be fp32, tf32 or bf16x3, not {precision}")
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision must be fp32, tf32, bf16 or bf16x3, not {precision}")
         if precision != "fp32" and runtime.arch < TENSOR_CORES:
             raise FercoreError(
                 f"backend {self.name}: {precision} needs the tensor cores of sm_{TENSOR_CORES} or "
@@ -70,9 +75,14 @@ class DeviceBackend(Backend):
         self._kernels = SimpleNamespace(
             **{name: importlib.import_module(f"{package}.{name}") for name in OPERATIONS}
         )
-        # For products. All packages compute in fp32 when nothing is said, Numba's in nothing else.
+        # Of whatever reads or writes activations; where tf32 and bf16x3 have no kernel, fp32's
+        # stands in. All packages compute in fp32 when nothing is said, Numba's in nothing else.
         self._options = {} if precision == "fp32" else {"precision": precision}
         self._partials: dict[int, Buffer] = {}  # by size: a captured step keeps using its own
+
+    @property
+    def compute_dtype(self) -> np.dtype:
+        return BF16 if self._precision == "bf16" else self.dtype
 
     @property
     def runtime(self) -> Any:
@@ -115,6 +125,8 @@ class DeviceBackend(Backend):
             raise ValueError(
                 f"array must have the buffer's shape {buffer.shape}, not {array.shape}"
             )
+        if buffer.dtype == BF16 and array.dtype.kind == "f":
+            array = to_bf16(array)
         self._runtime.copy_in(buffer, np.asarray(array, buffer.dtype, order="C"))
 
     def view(self, buffer: Buffer, offset: int, shape: Sequence[int], dtype: Any) -> Buffer:
@@ -128,9 +140,12 @@ class DeviceBackend(Backend):
             self.write(buffer, np.full(buffer.shape, value, buffer.dtype))
 
     def accumulate(self, total: Buffer, term: Buffer) -> None:
-        writes(total.shape, total=total)
-        reads(total.shape, term=term)
-        self._kernels.elementwise.accumulate(self._runtime, total, term)
+        narrow = total.dtype == self.compute_dtype  # an activation's gradient; else a parameter's
+        dtype = self.compute_dtype if narrow else self.dtype
+        writes(total.shape, dtype, total=total)
+        reads(total.shape, dtype, term=term)
+        options = self._options if narrow else {}
+        self._kernels.elementwise.accumulate(self._runtime, total, term, **options)
 
     # -- convolution ----------------------------------------------------------------------------
 
@@ -146,10 +161,11 @@ class DeviceBackend(Backend):
         padding: int = 0,
         epilogue: Epilogue = "none",
     ) -> None:
-        n, p, q, o = check_conv2d(x, weight, stride, padding)
+        dtype = self.compute_dtype
+        n, p, q, o = check_conv2d(x, weight, stride, padding, dtype, dtype)
         shape = (n, p // 2, q // 2, o) if epilogue == "relu_pool" else (n, p, q, o)
         reads((o,), bias=bias)
-        writes(shape, out=out)
+        writes(shape, dtype, out=out)
         writes(shape, np.uint8, argmax=argmax)
         self._kernels.conv2d.forward(
             self._runtime,
@@ -173,9 +189,10 @@ class DeviceBackend(Backend):
         stride: int = 1,
         padding: int = 0,
     ) -> None:
-        shape = check_conv2d(grad_x, weight, stride, padding)
-        reads(shape, grad=grad)
-        writes(grad_x.shape, grad_x=grad_x)
+        dtype = self.compute_dtype
+        shape = check_conv2d(grad_x, weight, stride, padding, dtype, dtype)
+        reads(shape, dtype, grad=grad)
+        writes(grad_x.shape, dtype, grad_x=grad_x)
         self._kernels.conv2d.input_gradient(
             self._runtime,
             grad,
@@ -200,9 +217,9 @@ class DeviceBackend(Backend):
         if grad_weight is not None:
             if x is None:
                 raise ValueError("x is needed for grad_weight")
-            shape = check_conv2d(x, grad_weight, stride, padding)
+            shape = check_conv2d(x, grad_weight, stride, padding, self.compute_dtype, self.dtype)
             writes(grad_weight.shape, grad_weight=grad_weight)
-        reads(shape, grad=grad)
+        reads(shape, self.compute_dtype, grad=grad)
         writes((o,), grad_bias=grad_bias)
         self._kernels.conv2d.weight_gradient(
             self._runtime,
@@ -230,11 +247,11 @@ class DeviceBackend(Backend):
                 raise ValueError("relu_pool needs the argmax of its forward pass")
             n, p, q, o = shape_of(4, grad_before=grad_before)
             shape = (n, p // 2, q // 2, o)
-        reads(shape, grad=grad, out=out)
+        reads(shape, self.compute_dtype, grad=grad, out=out)
         reads(shape, np.uint8, argmax=argmax)
-        writes(grad_before.shape, grad_before=grad_before)
+        writes(grad_before.shape, self.compute_dtype, grad_before=grad_before)
         self._kernels.conv2d.epilogue_gradient(
-            self._runtime, grad, out, argmax, grad_before, epilogue=epilogue
+            self._runtime, grad, out, argmax, grad_before, epilogue=epilogue, **self._options
         )
 
     # -- fully connected ------------------------------------------------------------------------
@@ -251,10 +268,11 @@ class DeviceBackend(Backend):
         (n, i), (o, _) = shape_of(2, x=x), shape_of(2, weight=weight)
         if epilogue == "relu_pool":
             raise ValueError("a fully connected layer has no 2x2 windows to pool")
-        reads((n, i), x=x)
-        reads((o, i), weight=weight)
+        reads((n, i), self.compute_dtype, x=x)
+        reads((o, i), self.compute_dtype, weight=weight)
         reads((o,), bias=bias)
-        writes((n, o), out=out)
+        of_logits = out.dtype == self.dtype
+        writes((n, o), self.dtype if of_logits else self.compute_dtype, out=out)
         self._kernels.linear.forward(
             self._runtime,
             x,
@@ -267,9 +285,9 @@ class DeviceBackend(Backend):
 
     def linear_input_gradient(self, grad: Buffer, weight: Buffer, grad_x: Buffer) -> None:
         (n, o), (_, i) = shape_of(2, grad=grad), shape_of(2, weight=weight)
-        reads((n, o), grad=grad)
-        reads((o, i), weight=weight)
-        writes((n, i), grad_x=grad_x)
+        reads((n, o), self.compute_dtype, grad=grad)
+        reads((o, i), self.compute_dtype, weight=weight)
+        writes((n, i), self.compute_dtype, grad_x=grad_x)
         self._kernels.linear.input_gradient(self._runtime, grad, weight, grad_x, **self._options)
 
     def linear_weight_gradient(
@@ -280,12 +298,12 @@ class DeviceBackend(Backend):
         grad_bias: Buffer | None,
     ) -> None:
         n, o = shape_of(2, grad=grad)
-        reads((n, o), grad=grad)
+        reads((n, o), self.compute_dtype, grad=grad)
         if grad_weight is not None:
             if x is None:
                 raise ValueError("x is needed for grad_weight")
             i = shape_of(2, grad_weight=grad_weight)[1]
-            reads((n, i), x=x)
+            reads((n, i), self.compute_dtype, x=x)
             writes((o, i), grad_weight=grad_weight)
         writes((o,), grad_bias=grad_bias)
         self._kernels.linear.weight_gradient(
@@ -298,27 +316,31 @@ class DeviceBackend(Backend):
         self, x: Buffer, out: Buffer, argmax: Buffer | None, *, window: int, stride: int
     ) -> None:
         shape = check_pool(window, stride, x=x)
-        reads(x.shape, x=x)
-        writes(shape, out=out)
+        reads(x.shape, self.compute_dtype, x=x)
+        writes(shape, self.compute_dtype, out=out)
         writes(shape, np.uint8, argmax=argmax)
-        self._kernels.max_pool.forward(self._runtime, x, out, argmax, window=window, stride=stride)
+        self._kernels.max_pool.forward(
+            self._runtime, x, out, argmax, window=window, stride=stride, **self._options
+        )
 
     def max_pool_backward(
         self, grad: Buffer, argmax: Buffer, grad_x: Buffer, *, window: int, stride: int
     ) -> None:
         shape = check_pool(window, stride, grad_x=grad_x)
-        reads(shape, grad=grad)
+        reads(shape, self.compute_dtype, grad=grad)
         reads(shape, np.uint8, argmax=argmax)
-        writes(grad_x.shape, grad_x=grad_x)
+        writes(grad_x.shape, self.compute_dtype, grad_x=grad_x)
         self._kernels.max_pool.backward(
-            self._runtime, grad, argmax, grad_x, window=window, stride=stride
+            self._runtime, grad, argmax, grad_x, window=window, stride=stride, **self._options
         )
 
     def dropout(self, x: Buffer, rng: Buffer, out: Buffer, *, rate: float, layer: int) -> None:
-        reads(x.shape, x=x)
+        reads(x.shape, self.compute_dtype, x=x)
         reads((4,), np.uint32, rng=rng)
-        writes(x.shape, out=out)
-        self._kernels.dropout.dropout(self._runtime, x, rng, out, rate=rate, layer=layer)
+        writes(x.shape, self.compute_dtype, out=out)
+        self._kernels.dropout.dropout(
+            self._runtime, x, rng, out, rate=rate, layer=layer, **self._options
+        )
 
     def batch_norm_forward(
         self,
@@ -339,11 +361,11 @@ class DeviceBackend(Backend):
         channels = x.shape[-1:]
         if epilogue == "relu_pool":
             raise ValueError("batch normalisation has no pooling epilogue")
-        reads(x.shape, x=x)
+        reads(x.shape, self.compute_dtype, x=x)
         reads(channels, weight=weight, bias=bias)
         reads(channels, np.uint8, moving=moving)
         writes(channels, running_mean=running_mean, running_variance=running_variance)
-        writes(x.shape, out=out)
+        writes(x.shape, self.compute_dtype, out=out)
         writes(channels, mean=mean, inverse_std=inverse_std)
         self._kernels.batch_norm.forward(
             self._runtime,
@@ -359,6 +381,7 @@ class DeviceBackend(Backend):
             momentum=momentum,
             epsilon=epsilon,
             epilogue=epilogue,
+            **self._options,
         )
 
     def batch_norm_backward(
@@ -376,10 +399,10 @@ class DeviceBackend(Backend):
         channels = grad.shape[-1:]
         if x is None and grad_weight is not None:
             raise ValueError("x is needed for grad_weight")
-        reads(grad.shape, x=x, grad=grad)
+        reads(grad.shape, self.compute_dtype, x=x, grad=grad)
         reads(channels, weight=weight, mean=mean, inverse_std=inverse_std)
         reads(channels, np.uint8, moving=moving)
-        writes(grad.shape, grad_x=grad_x)
+        writes(grad.shape, self.compute_dtype, grad_x=grad_x)
         writes(channels, grad_weight=grad_weight, grad_bias=grad_bias)
         self._kernels.batch_norm.backward(
             self._runtime,
@@ -392,6 +415,7 @@ class DeviceBackend(Backend):
             grad_x,
             grad_weight,
             grad_bias,
+            **self._options,
         )
 
     # -- input, loss, update --------------------------------------------------------------------
@@ -415,7 +439,7 @@ class DeviceBackend(Backend):
         reads((count,), np.int32, labels=labels)
         reads((n,), np.int32, indices=indices)
         reads((4,), np.uint32, rng=rng)
-        writes((n, height, width, 1), x=x)
+        writes((n, height, width, 1), self.compute_dtype, x=x)
         writes((n,), np.int32, y=y)
         self._kernels.augment.augment(
             self._runtime,
@@ -432,6 +456,7 @@ class DeviceBackend(Backend):
             cutout=augmentation.cutout,
             mean=mean,
             std=std,
+            **self._options,
         )
 
     def softmax_cross_entropy(
@@ -449,7 +474,7 @@ class DeviceBackend(Backend):
         reads((n,), np.int32, labels=labels)
         reads((classes,), class_weights=class_weights)
         writes((4,), np.float64, statistics=statistics)
-        writes((n, classes), grad_logits=grad_logits)
+        writes((n, classes), self.compute_dtype, grad_logits=grad_logits)
         self._kernels.softmax_cross_entropy.loss_and_gradient(
             self._runtime,
             logits,
@@ -458,6 +483,7 @@ class DeviceBackend(Backend):
             statistics,
             grad_logits,
             label_smoothing=label_smoothing,
+            **self._options,
         )
 
     def clip_gradients(
@@ -486,6 +512,7 @@ class DeviceBackend(Backend):
         velocity: Buffer | None,
         mask: Buffer | None,
         rates: Buffer,
+        copy: Buffer | None = None,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -496,6 +523,7 @@ class DeviceBackend(Backend):
         check_mask(mask, gradient)
         reads((4,), np.float64, rates=rates)
         writes(shape, parameter=parameter, velocity=velocity)
+        writes(shape, BF16, copy=copy)
         self._kernels.update.sgd(
             self._runtime,
             parameter,
@@ -506,6 +534,7 @@ class DeviceBackend(Backend):
             momentum=momentum,
             nesterov=nesterov,
             weight_decay=weight_decay,
+            **_given(copy=copy),
         )
 
     def adam_update(
@@ -516,6 +545,7 @@ class DeviceBackend(Backend):
         second: Buffer,
         mask: Buffer | None,
         rates: Buffer,
+        copy: Buffer | None = None,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -528,6 +558,7 @@ class DeviceBackend(Backend):
         check_mask(mask, gradient)
         reads((4,), np.float64, rates=rates)
         writes(shape, parameter=parameter, first=first, second=second)
+        writes(shape, BF16, copy=copy)
         self._kernels.update.adam(
             self._runtime,
             parameter,
@@ -541,7 +572,13 @@ class DeviceBackend(Backend):
             epsilon=epsilon,
             weight_decay=weight_decay,
             decoupled=decoupled,
+            **_given(copy=copy),
         )
+
+
+def _given(**buffers: Buffer | None) -> dict[str, Buffer]:
+    """Those that are not absent: not every package has kernels that take them."""
+    return {name: buffer for name, buffer in buffers.items() if buffer is not None}
 
 
 def try_compiler(backend: str, target: str) -> None:

@@ -41,12 +41,19 @@ def shape_of(axes: int, **buffer: Buffer) -> tuple[int, ...]:
     return shape
 
 
-def check_conv2d(x: Buffer, weight: Buffer, stride: int, padding: int) -> tuple[int, ...]:
-    """The shape of the map before the epilogue."""
+def check_conv2d(
+    x: Buffer,
+    weight: Buffer,
+    stride: int,
+    padding: int,
+    dtype: Any,
+    weight_dtype: Any,
+) -> tuple[int, ...]:
+    """The shape of the map before the epilogue; ``x`` is ``dtype``."""
     n, h, w, c = shape_of(4, x=x)
     o, kh, kw, _ = shape_of(4, weight=weight)
-    reads((n, h, w, c), x=x)
-    reads((o, kh, kw, c), weight=weight)
+    reads((n, h, w, c), dtype, x=x)
+    reads((o, kh, kw, c), weight_dtype, weight=weight)
     p, q = ((size + 2 * padding - k) // stride + 1 for size, k in ((h, kh), (w, kw)))
     if p < 1 or q < 1:
         raise ValueError(f"a {kh}x{kw} kernel does not fit {h}x{w} pixels with padding {padding}")

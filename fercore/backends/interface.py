@@ -10,8 +10,12 @@ signatures. Conventions that hold for all of them:
   ``accumulate`` and the updates, which modify their first argument in place.
 * A ``None`` output is not wanted and not computed. A ``None`` optional input is absent.
 * Layout is NHWC: images ``[N, H, W, C]``, convolution weights ``[O, KH, KW, C]``, fully connected
-  weights ``[O, I]``. Floating buffers have the backend's ``dtype``; labels are int32, where a
-  label of -1 marks a padding row that counts for nothing.
+  weights ``[O, I]``. Labels are int32, where -1 marks a padding row that counts for nothing.
+* Floating buffers have the backend's ``dtype``, but for activations, their gradients, and the
+  weights that products read: those have its ``compute_dtype``, which is ``dtype`` or bf16. A bf16
+  buffer is an array of uint16, its bits. Logits have ``dtype``, so ``linear_forward`` writes
+  either; their gradient has ``compute_dtype``. Where the two differ, a weight is kept in both:
+  updates move it in ``dtype``, the *master*, and write its *copy*, rounded to nearest even.
 * Scalars that change from step to step live in two small buffers, so that a recorded step can be
   replayed without touching its calls: ``rng`` (uint32 ``[4]``: seed, run, epoch, step) and
   ``rates`` (float64 ``[4]``: learning rate, Adam's two bias corrections ``1 - beta**t``, and the
@@ -68,6 +72,11 @@ class Backend(ABC):
     name: str
     dtype: np.dtype
 
+    @property
+    def compute_dtype(self) -> np.dtype:
+        """Of activations, their gradients, and the weights that products read."""
+        return self.dtype
+
     def build_info(self) -> dict[str, Any]:
         """How it was built and what it found here (threads, instruction set, libraries), as plain
         values for ``environment.json``."""
@@ -107,7 +116,10 @@ class Backend(ABC):
 
     @abstractmethod
     def write(self, buffer: Buffer, array: np.ndarray) -> None:
-        """Overwrite ``buffer`` with ``array`` of the same shape."""
+        """Overwrite ``buffer`` with ``array`` of the same shape.
+
+        Floating numbers are rounded to the buffer's dtype, bf16 included.
+        """
 
     @abstractmethod
     def view(self, buffer: Buffer, offset: int, shape: Sequence[int], dtype: Any) -> Buffer:
@@ -381,6 +393,7 @@ class Backend(ABC):
         velocity: Buffer | None,
         mask: Buffer | None,
         rates: Buffer,
+        copy: Buffer | None = None,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -391,7 +404,8 @@ class Backend(ABC):
         ``g = clip * gradient + decay * p``; ``v = momentum * v + g``; ``p -= rate * (g + momentum
         * v if nesterov else v)``; without ``velocity``, ``v = g``. Entries whose ``mask`` is 0 keep
         parameter and velocity bit for bit, whatever their gradient. ``mask`` (uint8): ``None``, one
-        entry an output channel ``[O]``, or the full shape.
+        entry an output channel ``[O]``, or the full shape. ``copy`` (``compute_dtype``) receives
+        the parameter where it moves; ``None`` where that is ``dtype``.
         """
 
     @abstractmethod
@@ -403,6 +417,7 @@ class Backend(ABC):
         second: Buffer,
         mask: Buffer | None,
         rates: Buffer,
+        copy: Buffer | None = None,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -414,5 +429,6 @@ class Backend(ABC):
 
         ``g = clip * gradient (+ decay * p unless decoupled)``; ``m = beta1 m + (1 - beta1) g``;
         ``v = beta2 v + (1 - beta2) g**2``; ``p -= rate * (m / c1 / (sqrt(v / c2) + epsilon)
-        (+ decay * p if decoupled))`` with ``c1, c2`` from ``rates``. Masked as in ``sgd_update``.
+        (+ decay * p if decoupled))`` with ``c1, c2`` from ``rates``. Masked, and copied, as in
+        ``sgd_update``.
         """

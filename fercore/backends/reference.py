@@ -329,6 +329,7 @@ class ReferenceBackend(Backend):
         velocity: Array | None,
         mask: Array | None,
         rates: Array,
+        copy: Array | None = None,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -342,6 +343,8 @@ class ReferenceBackend(Backend):
         parameter[chosen] = p - rate * (g + momentum * v if nesterov else v)
         if velocity is not None:
             velocity[chosen] = v
+        if copy is not None:
+            copy[chosen] = parameter[chosen]
 
     def adam_update(
         self,
@@ -351,6 +354,7 @@ class ReferenceBackend(Backend):
         second: Array,
         mask: Array | None,
         rates: Array,
+        copy: Array | None = None,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -368,6 +372,8 @@ class ReferenceBackend(Backend):
         step = m / correction1 / (np.sqrt(v / correction2) + epsilon)
         parameter[chosen] = p - rate * (step + (decay if decoupled else 0))
         first[chosen], second[chosen] = m, v
+        if copy is not None:
+            copy[chosen] = parameter[chosen]
 
 
 def _store(out: Array, value: Array) -> None:

@@ -19,7 +19,7 @@ def augment(
     Returns ``x [N, H, W, 1]`` and labels ``[N]``. Nothing below this point has a gradient.
     """
     count, (_, height, width) = indices.shape[0], images.shape
-    x = Tensor(backend, backend.empty((count, height, width, 1)))
+    x = Tensor(backend, backend.empty((count, height, width, 1), backend.compute_dtype))
     y = Tensor(backend, backend.empty((count,), "int32"))
     with backend.scope("augment forward"):
         backend.augment(images, labels, indices, rng, x.data, y.data, augmentation=augmentation)

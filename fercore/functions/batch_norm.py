@@ -34,7 +34,7 @@ class BatchNorm(Function):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = self.new(x.shape)
-        mean, inverse_std = self.new(weight.shape), self.new(weight.shape)
+        mean, inverse_std = (self.new(weight.shape, self.backend.dtype) for _ in range(2))
         running_mean, running_variance = self.running
         self.backend.batch_norm_forward(
             x.data,
@@ -65,14 +65,16 @@ class BatchNorm(Function):
         backend = self.backend
         x_shape, channels = self.shapes
         if self.epilogue != "none":
-            grad_before = backend.empty(x_shape)
+            grad_before = self.new_grad(x_shape)
             backend.epilogue_gradient(
                 grad, self.saved("out"), None, grad_before, epilogue=self.epilogue
             )
             grad = grad_before
-        grads = tuple(
-            backend.empty(shape) if wanted else None
-            for shape, wanted in zip((x_shape, channels, channels), self.wanted, strict=True)
+        want_x, want_weight, want_bias = self.wanted
+        grads = (
+            self.new_grad(x_shape) if want_x else None,
+            backend.empty(channels) if want_weight else None,
+            backend.empty(channels) if want_bias else None,
         )
         backend.batch_norm_backward(
             self.saved("x") if self._reads_x() else None,

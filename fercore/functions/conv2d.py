@@ -27,7 +27,7 @@ class Conv2d(Function):
         argmax = self.new(out.shape, "uint8") if pooled and any(self.wanted) else None
         self.backend.conv2d_forward(
             x.data,
-            weight.data,
+            weight.operand,
             None if bias is None else bias.data,
             out.data,
             None if argmax is None else argmax.data,
@@ -51,7 +51,7 @@ class Conv2d(Function):
         x_shape, weight_shape, before = self.shapes
         backend = self.backend
         if self.epilogue != "none":
-            grad_before = backend.empty(before)
+            grad_before = self.new_grad(before)
             argmax = self.saved("argmax") if self.epilogue == "relu_pool" else None
             backend.epilogue_gradient(
                 grad, self.saved("out"), argmax, grad_before, epilogue=self.epilogue
@@ -64,7 +64,7 @@ class Conv2d(Function):
             x = self.saved("x") if want_weight else None
             backend.conv2d_weight_gradient(x, grad, grad_weight, grad_bias, **self.geometry)
         if want_x:
-            grad_x = backend.empty(x_shape)
+            grad_x = self.new_grad(x_shape)
             backend.conv2d_input_gradient(grad, self.saved("weight"), grad_x, **self.geometry)
         return grad_x, grad_weight, grad_bias
 

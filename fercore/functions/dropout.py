@@ -25,6 +25,6 @@ class Dropout(Function):
         return out
 
     def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
-        grad_x = self.backend.empty(grad.shape)
+        grad_x = self.new_grad(grad.shape)
         self.backend.dropout(grad, self.rng, grad_x, **self.settings)
         return (grad_x,)

@@ -9,21 +9,24 @@ from fercore.backends.interface import Buffer, Epilogue
 class Linear(Function):
     """``epilogue(x @ weight.T + bias)``: ``x [N, I]``, ``weight [O, I]``, ``bias [O]`` or None.
 
+    ``logits``, a network's answers, have the backend's ``dtype``; other results are activations.
     Raises ValueError when the shapes do not fit.
     """
 
-    def __init__(self, *, epilogue: Epilogue = "none", layer: str = "") -> None:
+    def __init__(
+        self, *, epilogue: Epilogue = "none", logits: bool = False, layer: str = ""
+    ) -> None:
         super().__init__(layer)
-        self.epilogue = epilogue
+        self.epilogue, self.logits = epilogue, logits
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (n, inputs), (outputs, weight_inputs) = x.shape, weight.shape
         if inputs != weight_inputs:
             raise ValueError(f"input has {inputs} features, the weight takes {weight_inputs}")
-        out = self.new((n, outputs))
+        out = self.new((n, outputs), self.backend.dtype if self.logits else None)
         self.backend.linear_forward(
             x.data,
-            weight.data,
+            weight.operand,
             None if bias is None else bias.data,
             out.data,
             epilogue=self.epilogue,
@@ -43,7 +46,7 @@ class Linear(Function):
         x_shape, weight_shape = self.shapes
         backend = self.backend
         if self.epilogue != "none":
-            grad_before = backend.empty((x_shape[0], weight_shape[0]))
+            grad_before = self.new_grad((x_shape[0], weight_shape[0]))
             backend.epilogue_gradient(
                 grad, self.saved("out"), None, grad_before, epilogue=self.epilogue
             )
@@ -55,6 +58,6 @@ class Linear(Function):
             x = self.saved("x") if want_weight else None
             backend.linear_weight_gradient(x, grad, grad_weight, grad_bias)
         if want_x:
-            grad_x = backend.empty(x_shape)
+            grad_x = self.new_grad(x_shape)
             backend.linear_input_gradient(grad, self.saved("weight"), grad_x)
         return grad_x, grad_weight, grad_bias

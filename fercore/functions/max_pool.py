@@ -31,6 +31,6 @@ class MaxPool(Function):
         return out
 
     def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
-        grad_x = self.backend.empty(self.shape)
+        grad_x = self.new_grad(self.shape)
         self.backend.max_pool_backward(grad, self.saved("argmax"), grad_x, **self.geometry)
         return (grad_x,)

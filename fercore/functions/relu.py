@@ -18,6 +18,6 @@ class Relu(Function):
         return out
 
     def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
-        grad_x = self.backend.empty(grad.shape)
+        grad_x = self.new_grad(grad.shape)
         self.backend.epilogue_gradient(grad, self.saved("out"), None, grad_x, epilogue="relu")
         return (grad_x,)

@@ -19,6 +19,7 @@ from cuda_kernels.compilers import BuildError
 from fercore import backends, environment
 from fercore.errors import FercoreError
 from tests.backends.harness import InPlace, Out
+from tests.backends.test_bf16 import in_bf16
 from tests.backends.test_contract import CALLS
 from tests.cuda_kernels.test_gpu import Cupy
 
@@ -61,12 +62,15 @@ def buffers(backend, method):
         backend.write(buffer, array)
         return buffer
 
-    return [make(argument) for argument in CALLS[method][0]]
+    given = in_bf16(method) if backend.compute_dtype != backend.dtype else CALLS[method][0]
+    return [make(argument) for argument in given]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16x3", "bf16"])
 @pytest.mark.parametrize("method", CALLS)
-def test_cuda_launches_what_emulated_launches(cupy, method):
-    cuda, emulated, launched = backends.get("cuda"), backends.get("emulated"), []
+def test_cuda_launches_what_emulated_launches(cupy, method, precision):
+    names, launched = ("cuda", "emulated"), []
+    cuda, emulated = (backends.get(name, precision=precision) for name in names)
     emulated._runtime.on_launch = lambda kernel, grid: launched.append((kernel.name, grid))
     for backend in (cuda, emulated):
         assert getattr(backend, method)(*buffers(backend, method), **CALLS[method][1]) is None
@@ -132,17 +136,18 @@ def test_a_gpu_that_is_too_old(monkeypatch):
         backends.get("cuda")
 
 
-def test_a_gpu_without_the_tensor_cores(cupy, monkeypatch):
+@pytest.mark.parametrize("precision", ["tf32", "bf16x3", "bf16"])
+def test_a_gpu_without_the_tensor_cores(cupy, monkeypatch, precision):
     install(monkeypatch, "75")
-    message = "backend cuda: tf32 needs the tensor cores of sm_80 or newer, and this GPU is sm_75"
+    message = f"cuda: {precision} needs the tensor cores of sm_80 or newer, and this GPU is sm_75"
     with pytest.raises(FercoreError, match=message):
-        backends.get("cuda", precision="tf32")
+        backends.get("cuda", precision=precision)
     assert backends.get("cuda").build_info()["precision"] == "fp32"
 
 
 @pytest.mark.parametrize("name", ["cuda", "emulated"])
 def test_a_precision_that_nobody_has(cupy, name):
-    with pytest.raises(ValueError, match="must be fp32, tf32 or bf16x3, not fp16"):
+    with pytest.raises(ValueError, match="must be fp32, tf32, bf16 or bf16x3, not fp16"):
         backends.get(name, precision="fp16")
 
 

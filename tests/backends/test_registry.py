@@ -46,9 +46,9 @@ def test_an_unknown_name_gets_a_hint(name, mend):
         backends.get(name)
 
 
-@pytest.mark.parametrize("name", ["cpu", "reference"])
-def test_a_processor_refuses_the_precisions_of_tensor_cores(name):
-    for precision in ("tf32", "bf16x3"):
+@pytest.mark.parametrize("name", ["cpu", "reference", "numba"])
+def test_other_backends_refuse_the_precisions_of_tensor_cores(name):
+    for precision in ("tf32", "bf16x3", "bf16"):
         message = f"backend {name} computes in fp32, not in {precision}; choose precision fp32"
         with pytest.raises(FercoreError, match=message):
             backends.get(name, precision=precision)

@@ -23,10 +23,12 @@ def narrow():
         yield
 
 
-def test_a_graph_trains_as_the_calls_do(narrow):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_graph_trains_as_the_calls_do(narrow, precision):
     results = []
     for number in range(2):
-        step = FercoreStep(backends.get("emulated"), "tiny", *random_batch(2))
+        backend = backends.get("emulated", precision=precision)
+        step = FercoreStep(backend, "tiny", *random_batch(2))
         contestants = step.contestants(steps=2)
         assert [one.name for one in contestants] == ["fercore emulated", "fercore emulated graph"]
         contestants[number].run()

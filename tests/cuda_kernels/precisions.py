@@ -17,6 +17,39 @@ from tests.cuda_kernels.harness import poisoned, to_device
 RAW_GATES = {"tf32": 1e-3, "bf16x3": 2e-5}
 """Relative errors of products of float32 numbers that were not rounded before."""
 
+PRECISIONS = ("fp32", "bf16")
+"""Those in which buffers differ."""
+
+
+def rounded(array: np.ndarray, precision: Precision) -> np.ndarray:
+    """``array`` as a buffer holds it, in float32."""
+    return linear.from_bf16(linear.to_bf16(array)) if precision == "bf16" else array
+
+
+def stored(runtime: Runtime, array: np.ndarray | None, precision: Precision) -> Any:
+    """A buffer of ``array``, float32 or bf16."""
+    narrow = array is not None and precision == "bf16"
+    return to_device(runtime, linear.to_bf16(array) if narrow else array)
+
+
+def to_store(runtime: Runtime, *shape: int, precision: Precision) -> Any:
+    """A poisoned buffer, float32 or bf16."""
+    return poisoned(runtime, *shape, dtype=np.uint16 if precision == "bf16" else np.float32)
+
+
+def numbers_in(runtime: Runtime, buffer: Any) -> np.ndarray:
+    """What a buffer holds, in float32 if its entries are bf16."""
+    host = runtime.copy_out(buffer)
+    return linear.from_bf16(host) if host.dtype == np.uint16 else host
+
+
+def gate_of(expected: np.ndarray, precision: Precision, fp32: float) -> float:
+    """The largest relative error of a result, given that of float32."""
+    if precision == "fp32":
+        return fp32
+    share = relative_error(rounded(expected.astype(np.float32), "bf16"), expected)
+    return max(2.5e-3, 1.05 * share)  # of few entries, rounding alone may make more
+
 
 class Numbers:
     """Draws operands and checks results, on one runtime, in one precision and version."""
@@ -58,14 +91,14 @@ class Numbers:
     def check(self, buffer: Any, expected: np.ndarray, terms: int) -> None:
         """A result against float64: bit for bit, or at the gate of sums of ``terms`` products."""
         actual = self.runtime.copy_out(buffer)
-        rounded = expected.astype(np.float32)
+        exact = expected.astype(np.float32)
         narrow = actual.dtype == np.uint16
         if narrow:
-            actual, rounded = linear.from_bf16(actual), linear.from_bf16(linear.to_bf16(rounded))
+            actual, exact = linear.from_bf16(actual), rounded(exact, "bf16")
         if self.draw is small_integers:
-            return np.testing.assert_array_equal(actual, rounded, strict=True)
-        if narrow:  # of few entries, rounding alone may make more than the gate's share
-            gate = max(2.5e-3, 1.05 * relative_error(rounded, expected))
+            return np.testing.assert_array_equal(actual, exact, strict=True)
+        if narrow:
+            gate = gate_of(expected, "bf16", 0.0)
         elif self.narrow:
             gate = 1e-5
         elif self.version == 2:

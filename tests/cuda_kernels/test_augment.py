@@ -10,6 +10,7 @@ from tests.backends import oracle
 from tests.backends.harness import relative_error, same_bits
 from tests.cuda_kernels.harness import poisoned, to_device
 from tests.cuda_kernels.planting import with_mistake
+from tests.cuda_kernels.precisions import numbers_in, rounded, to_store
 
 RNG = np.array([3, 1, 4, 15], np.uint32)
 NOTHING = Augmentation()
@@ -21,13 +22,24 @@ def draw_images(random, count=6, height=9, width=12):
     return images, random.integers(0, 7, count).astype(np.int32)
 
 
-def run(runtime, images, labels, indices, augmentation=NOTHING, rng=RNG, mean=0.5, std=0.25):
+def run(
+    runtime,
+    images,
+    labels,
+    indices,
+    augmentation=NOTHING,
+    rng=RNG,
+    mean=0.5,
+    std=0.25,
+    precision="fp32",
+):
     indices = np.array(indices, np.int32)
-    x = poisoned(runtime, len(indices), *images.shape[1:], 1)
+    x = to_store(runtime, len(indices), *images.shape[1:], 1, precision=precision)
     y = poisoned(runtime, len(indices), dtype=np.int32)
     inputs = (to_device(runtime, array) for array in (images, labels, indices, rng))
-    augment.augment(runtime, *inputs, x, y, mean=mean, std=std, **vars(augmentation))
-    return runtime.copy_out(x), runtime.copy_out(y)
+    options = {"mean": mean, "std": std, "precision": precision}
+    augment.augment(runtime, *inputs, x, y, **options, **vars(augmentation))
+    return numbers_in(runtime, x), runtime.copy_out(y)
 
 
 def expected(images, indices, augmentation=NOTHING, rng=RNG, mean=0.5, std=0.25):
@@ -42,6 +54,19 @@ def test_without_augmentation_it_gathers_and_normalises(runtime, random, height,
     x, y = run(runtime, images, labels, indices)
     assert y.tolist() == labels[indices].tolist()
     assert np.abs(x[..., 0] - (images[indices] / 255.0 - 0.5) / 0.25).max() <= 5e-7
+
+
+@pytest.mark.parametrize("augmentation", [NOTHING, EVERYTHING], ids=["nothing", "everything"])
+def test_bf16_is_rounded_once(runtime, random, augmentation):
+    images, labels = draw_images(random)
+    indices = [2, -1, 5]
+    wide, _ = run(runtime, images, labels, indices, augmentation)
+    narrow, y = run(runtime, images, labels, indices, augmentation, precision="bf16")
+    assert same_bits(narrow, rounded(wide, "bf16"))
+    assert (narrow[1] == 0).all()
+    assert y.tolist() == [labels[2], -1, labels[5]]
+    exact = expected(images, [2, 5], augmentation)
+    assert relative_error(narrow[[0, 2]], exact) <= 2.5e-3
 
 
 def test_every_gray_keeps_its_own_value(runtime):
@@ -163,7 +188,7 @@ def test_what_does_not_fit_is_refused(runtime, random):
 MISTAKES = {
     "turned the other way": ("-sine * p", "sine * p"),
     "cutout's words exchanged": ("__umulhi(second.y, w", "__umulhi(second.z, w"),
-    "mirrored at the probability itself": ("< flips", "<= flips"),
+    "mirrored at the probability itself": ("< by.flips", "<= by.flips"),
     "border read one too far": ("min(left + 1, w - 1)", "left + 1"),
 }
 

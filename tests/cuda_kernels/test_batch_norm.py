@@ -11,12 +11,21 @@ from tests.backends import oracle
 from tests.backends.harness import normal, relative_error, same_bits, small_integers
 from tests.cuda_kernels.harness import poisoned, to_device
 from tests.cuda_kernels.planting import with_mistake
+from tests.cuda_kernels.precisions import (
+    PRECISIONS,
+    gate_of,
+    numbers_in,
+    rounded,
+    stored,
+    to_store,
+)
 
 GATE = 2e-6
 SHAPES = [(2, 3), (1, 5, 7, 4), (37, 33), (3, 10, 10, 17)]  # the last in five slices
 MOVING = ["none", "all", "mixed", "zeros"]
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 every_moving = pytest.mark.parametrize("moving", MOVING)
+every_precision = pytest.mark.parametrize("precision", PRECISIONS)
 
 
 def mask(moving, channels):
@@ -36,71 +45,90 @@ def draw(random, shape):
     return x, normal(random, channels), normal(random, channels), normal(random, channels), variance
 
 
-def forward(runtime, inputs, moves, momentum=0.1, epsilon=1e-5, epilogue="none"):
+def forward(runtime, inputs, moves, momentum=0.1, epsilon=1e-5, epilogue="none", precision="fp32"):
     """out, mean, 1/std and the running statistics after."""
     shape, channels = inputs[0].shape, inputs[0].shape[-1]
-    x, weight, bias, *running = (to_device(runtime, array) for array in inputs)
-    outs = poisoned(runtime, *shape), poisoned(runtime, channels), poisoned(runtime, channels)
+    x = stored(runtime, inputs[0], precision)
+    weight, bias, *running = (to_device(runtime, array) for array in inputs[1:])
+    outs = (
+        to_store(runtime, *shape, precision=precision),
+        *(poisoned(runtime, channels) for _ in range(2)),
+    )
     batch_norm.forward(
         *(runtime, x, weight, bias, *running, to_device(runtime, moves), *outs),
         momentum=momentum,
         epsilon=epsilon,
         epilogue=epilogue,
+        precision=precision,
     )
-    return [runtime.copy_out(buffer) for buffer in (*outs, *running)]
+    return [numbers_in(runtime, buffer) for buffer in (*outs, *running)]
 
 
-def check_forward(runtime, inputs, moves, epilogue="none"):
-    actual = forward(runtime, inputs, moves, 0.2, 1e-3, epilogue)
+def check_forward(runtime, inputs, moves, epilogue="none", precision="fp32"):
+    inputs = rounded(inputs[0], precision), *inputs[1:]
+    actual = forward(runtime, inputs, moves, 0.2, 1e-3, epilogue, precision)
     expected = list(oracle.batch_norm(*inputs, moves, 0.2, 1e-3))
     if epilogue == "relu":
         expected[0] = np.maximum(expected[0], 0)
-    for one, wanted in zip(actual, expected, strict=True):
+    assert relative_error(actual[0], expected[0]) <= gate_of(expected[0], precision, GATE)
+    for one, wanted in zip(actual[1:], expected[1:], strict=True):
         assert relative_error(one, wanted) <= GATE
 
 
-def backward_inputs(random, shape, moves):
+def backward_inputs(random, shape, moves, precision="fp32"):
     """x, gradient, weight, and the statistics in use as float32."""
-    inputs = draw(random, shape)
+    x, *others = draw(random, shape)
+    inputs = rounded(x, precision), *others
     _, mean, inverse_std, *_ = oracle.batch_norm(*inputs, moves, 0.1, 1e-5)
     statistics = mean.astype(np.float32), inverse_std.astype(np.float32)
-    return inputs[0], normal(random, *shape), inputs[1], *statistics
+    return inputs[0], rounded(normal(random, *shape), precision), inputs[1], *statistics
 
 
-def backward(runtime, inputs, moves, wanted=(True, True, True)):
+def backward(runtime, inputs, moves, wanted=(True, True, True), precision="fp32"):
     shape, channels = inputs[1].shape, inputs[1].shape[-1]
-    every = poisoned(runtime, *shape), poisoned(runtime, channels), poisoned(runtime, channels)
+    every = (
+        to_store(runtime, *shape, precision=precision),
+        *(poisoned(runtime, channels) for _ in range(2)),
+    )
     outs = [out if asked else None for out, asked in zip(every, wanted, strict=True)]
-    buffers = (to_device(runtime, array) for array in (*inputs, moves))
-    batch_norm.backward(runtime, *buffers, *outs)
-    return [None if out is None else runtime.copy_out(out) for out in outs]
+    buffers = (
+        *(stored(runtime, array, precision) for array in inputs[:2]),
+        *(to_device(runtime, array) for array in (*inputs[2:], moves)),
+    )
+    batch_norm.backward(runtime, *buffers, *outs, precision=precision)
+    return [None if out is None else numbers_in(runtime, out) for out in outs]
 
 
-def check_backward(runtime, inputs, moves):
+def check_backward(runtime, inputs, moves, precision="fp32"):
     x, grad, weight, mean, inverse_std = inputs
     expected = oracle.batch_norm_gradients(x, grad, weight, moves, mean, inverse_std)
     # What the moving statistics take away may leave little (of two rows, nearly nothing), so the
     # error is measured against what they took it from.
     sizes = [np.linalg.norm(weight * inverse_std * grad), *map(np.linalg.norm, expected[1:])]
-    actual = backward(runtime, inputs, moves)
-    for one, wanted, size in zip(actual, expected, sizes, strict=True):
-        assert np.linalg.norm(one - wanted) <= 2 * GATE * size  # false for NaN
+    gates = [gate_of(expected[0], precision, 2 * GATE), 2 * GATE, 2 * GATE]
+    actual = backward(runtime, inputs, moves, precision=precision)
+    for one, wanted, gate, size in zip(actual, expected, gates, sizes, strict=True):
+        assert np.linalg.norm(one - wanted) <= gate * size  # false for NaN
 
 
 @every_shape
 @every_moving
 @pytest.mark.parametrize("epilogue", ["none", "relu"])
-def test_forward(runtime, random, shape, moving, epilogue):
-    check_forward(runtime, draw(random, shape), mask(moving, shape[-1]), epilogue)
+@every_precision
+def test_forward(runtime, random, shape, moving, epilogue, precision):
+    check_forward(runtime, draw(random, shape), mask(moving, shape[-1]), epilogue, precision)
 
 
-def test_sums_of_integers_are_exact(runtime, random):
+@every_precision
+def test_sums_of_integers_are_exact(runtime, random, precision):
     """Rows are a power of 2, so the mean and the gradients' sums are exact in float32."""
     x, grad = small_integers(random, 256, 5), small_integers(random, 256, 5)
     ones, zeros = np.ones(5, np.float32), np.zeros(5, np.float32)
-    _, mean, *_ = forward(runtime, (x, ones, zeros, zeros, ones), np.ones(5, np.uint8))
+    moves, inputs = np.ones(5, np.uint8), (x, ones, zeros, zeros, ones)
+    _, mean, *_ = forward(runtime, inputs, moves, precision=precision)
     np.testing.assert_array_equal(mean, x.mean(0, dtype=np.float64).astype(np.float32))
-    _, grad_weight, grad_bias = backward(runtime, (x, grad, ones, zeros, ones), None)
+    inputs = (x, grad, ones, zeros, ones)
+    _, grad_weight, grad_bias = backward(runtime, inputs, None, precision=precision)
     np.testing.assert_array_equal(grad_weight, (x * grad).sum(0))
     np.testing.assert_array_equal(grad_bias, grad.sum(0))
 
@@ -134,20 +162,22 @@ def test_a_large_mean_does_not_cancel_the_variance(runtime, random):
     check_large_mean(runtime, random)
 
 
-def test_keeps_nan(runtime, random):
+@every_precision
+def test_keeps_nan(runtime, random, precision):
     inputs = draw(random, (3, 4, 4, 3))
     inputs[0][1, 2, 3, 1] = np.nan
     for moves, count in ((None, 1), (np.ones(3, np.uint8), 48)):
         for epilogue in ("none", "relu"):
-            out, *_ = forward(runtime, inputs, moves, epilogue=epilogue)
+            out, *_ = forward(runtime, inputs, moves, epilogue=epilogue, precision=precision)
             assert np.isnan(out).sum() == np.isnan(out[..., 1]).sum() == count
 
 
 @every_shape
 @every_moving
-def test_backward(runtime, random, shape, moving):
+@every_precision
+def test_backward(runtime, random, shape, moving, precision):
     moves = mask(moving, shape[-1])
-    check_backward(runtime, backward_inputs(random, shape, moves), moves)
+    check_backward(runtime, backward_inputs(random, shape, moves, precision), moves, precision)
 
 
 @every_moving
@@ -181,11 +211,13 @@ def test_backward_needs_no_x_where_nothing_moves(runtime, random, moving):
     assert same_bits(with_x[2], without[2])
 
 
-def test_all_orders_of_threads_give_the_same_bits(random):
+@every_precision
+def test_all_orders_of_threads_give_the_same_bits(random, precision):
     inputs, moves = draw(random, (300, 5)), np.ones(5, np.uint8)
+    runtimes = map(EmulatedRuntime, ORDERS)
     results = {
-        tuple(array.tobytes() for array in forward(EmulatedRuntime(order), inputs, moves))
-        for order in ORDERS
+        tuple(array.tobytes() for array in forward(one, inputs, moves, precision=precision))
+        for one in runtimes
     }
     assert len(results) == 1
 
@@ -215,7 +247,7 @@ def test_what_does_not_fit_is_refused(runtime, random):
 
 MISTAKES = {
     "no barrier before the lanes are added": ("__syncthreads();", ""),
-    "squares in float32": ("const double value = x[i]", "const float value = x[i]"),
+    "squares in float32": ("const double value =", "const float value ="),
     "the variance is biased": ("variance * count / (count - 1.0)", "variance"),
     "a slice is left out": ("slice < slices; slice +=", "slice + 1 < slices; slice +="),
     "the variance is a constant": (

@@ -7,9 +7,12 @@ from cuda_kernels import elementwise
 from cuda_kernels.specs import UnsuitableError
 from tests.backends.harness import normal
 from tests.cuda_kernels.harness import poisoned, to_device
+from tests.cuda_kernels.precisions import numbers_in, rounded, stored, to_store
 
 COUNTS = [1, 3, 4, 255, 1030]
-every_version = pytest.mark.parametrize("version", [1, 2])
+every_version = pytest.mark.parametrize(
+    ("precision", "version"), [("fp32", 1), ("fp32", 2), ("bf16", 1), ("bf16", 2)]
+)
 every_count = pytest.mark.parametrize("count", COUNTS)
 
 
@@ -24,25 +27,28 @@ def test_fill(runtime, count, dtype, value):
 
 @every_version
 @every_count
-def test_accumulate(runtime, random, version, count):
+def test_accumulate(runtime, random, precision, version, count):
     runtime.pins["accumulate"] = version
-    total, term = normal(random, count), normal(random, count)
-    buffer = to_device(runtime, total)
-    elementwise.accumulate(runtime, buffer, to_device(runtime, term))
-    np.testing.assert_array_equal(runtime.copy_out(buffer), total + term, strict=True)
+    total, term = (rounded(normal(random, count), precision) for _ in range(2))
+    term[::4] = np.nan
+    buffer = stored(runtime, total, precision)
+    elementwise.accumulate(runtime, buffer, stored(runtime, term, precision), precision=precision)
+    expected = rounded(total + term, precision)
+    np.testing.assert_array_equal(numbers_in(runtime, buffer), expected, strict=True)
 
 
 @every_version
 @every_count
-def test_relu_gradient(runtime, random, version, count):
+def test_relu_gradient(runtime, random, precision, version, count):
     runtime.pins["relu_gradient"] = version
-    grad, out = normal(random, count), normal(random, count)
+    grad, out = (rounded(normal(random, count), precision) for _ in range(2))
     out[::3] = 0
     out[1::7] = np.nan
-    before = poisoned(runtime, count)
-    elementwise.relu_gradient(runtime, to_device(runtime, grad), to_device(runtime, out), before)
+    before = to_store(runtime, count, precision=precision)
+    inputs = (stored(runtime, array, precision) for array in (grad, out))
+    elementwise.relu_gradient(runtime, *inputs, before, precision=precision)
     expected = np.where(out > 0, grad, 0).astype(np.float32)
-    np.testing.assert_array_equal(runtime.copy_out(before), expected, strict=True)
+    np.testing.assert_array_equal(numbers_in(runtime, before), expected, strict=True)
 
 
 def test_nothing_to_do_is_no_launch(runtime):

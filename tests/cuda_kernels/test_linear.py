@@ -96,6 +96,24 @@ def test_a_relu_keeps_nan(runtime, random):
     assert np.isnan(runtime.copy_out(out)).tolist() == [[False] * 8, [True] * 8]
 
 
+@pytest.mark.parametrize("shape", ANY_SHAPE)
+@pytest.mark.parametrize("numbers", [small_integers, normal])
+@pytest.mark.parametrize("biased_relu", [False, True])
+def test_forward_to_float32(runtime, random, shape, numbers, biased_relu):
+    """Of bf16 operands: what logits are made by."""
+    n, i, o = shape
+    layer = Numbers(runtime, "bf16", 1, numbers, random)
+    (x, exact_x), (weight, exact_weight) = layer.drawn(n, i), layer.drawn(o, i)
+    bias, out = numbers(random, o) if biased_relu else None, poisoned(runtime, n, o)
+    launched = []
+    runtime.on_launch = lambda kernel, grid: launched.append(kernel.name)
+    operands = x, weight, to_device(runtime, bias)
+    linear.forward(runtime, *operands, out, relu=biased_relu, precision="bf16")
+    assert launched == ["linear_forward_wide_bf16"]
+    expected = exact_x @ exact_weight.T + (0 if bias is None else bias)
+    layer.check(out, np.maximum(expected, 0) if biased_relu else expected, i)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "tf32", "bf16x3"])
 def test_all_orders_of_threads_give_the_same_bits(random, precision):
     arrays, results = [normal(random, *shape) for shape in ((40, 72), (56, 72))], set()

@@ -10,6 +10,14 @@ from tests.backends import oracle
 from tests.backends.harness import normal, relative_error, small_integers
 from tests.cuda_kernels.harness import poisoned, to_device
 from tests.cuda_kernels.planting import with_mistake
+from tests.cuda_kernels.precisions import (
+    PRECISIONS,
+    gate_of,
+    numbers_in,
+    rounded,
+    stored,
+    to_store,
+)
 
 CASES = [  # shape of x, window, stride
     ((1, 2, 2, 1), 2, 2),
@@ -22,6 +30,7 @@ CASES = [  # shape of x, window, stride
     ((1, 5, 6, 130), 2, 2),
 ]
 every_case = pytest.mark.parametrize(("shape", "window", "stride"), CASES)
+every_precision = pytest.mark.parametrize("precision", PRECISIONS)
 
 
 def pooled(shape, window, stride):
@@ -29,41 +38,47 @@ def pooled(shape, window, stride):
     return n, (height - window) // stride + 1, (width - window) // stride + 1, channels
 
 
-def check_forward(runtime, x, window, stride):
+def check_forward(runtime, x, window, stride, precision="fp32"):
     """Values are copied and places counted: nothing is rounded."""
-    shape = pooled(x.shape, window, stride)
-    out, argmax = poisoned(runtime, *shape), poisoned(runtime, *shape, dtype=np.uint8)
-    max_pool.forward(runtime, to_device(runtime, x), out, argmax, window=window, stride=stride)
+    shape, x = pooled(x.shape, window, stride), rounded(x, precision)
+    out = to_store(runtime, *shape, precision=precision)
+    argmax = poisoned(runtime, *shape, dtype=np.uint8)
+    options = {"window": window, "stride": stride, "precision": precision}
+    max_pool.forward(runtime, stored(runtime, x, precision), out, argmax, **options)
     expected, first = oracle.max_pool(x, window, stride)
-    np.testing.assert_array_equal(runtime.copy_out(out), expected.astype(np.float32), strict=True)
+    actual = numbers_in(runtime, out)
+    np.testing.assert_array_equal(actual, expected.astype(np.float32), strict=True)
     np.testing.assert_array_equal(runtime.copy_out(argmax), first.astype(np.uint8), strict=True)
 
 
-def check_backward(runtime, random, shape, window, stride, numbers):
-    grad = numbers(random, *pooled(shape, window, stride))
+def check_backward(runtime, random, shape, window, stride, numbers, precision="fp32"):
+    grad = rounded(numbers(random, *pooled(shape, window, stride)), precision)
     argmax = random.integers(0, window * window, grad.shape).astype(np.uint8)
-    grad_x = poisoned(runtime, *shape)
-    buffers = to_device(runtime, grad), to_device(runtime, argmax)
-    max_pool.backward(runtime, *buffers, grad_x, window=window, stride=stride)
-    actual = runtime.copy_out(grad_x)
+    grad_x = to_store(runtime, *shape, precision=precision)
+    buffers = stored(runtime, grad, precision), to_device(runtime, argmax)
+    options = {"window": window, "stride": stride, "precision": precision}
+    max_pool.backward(runtime, *buffers, grad_x, **options)
+    actual = numbers_in(runtime, grad_x)
     expected = oracle.max_pool_gradient(grad, argmax, shape, window, stride)
     if numbers is small_integers:
         np.testing.assert_array_equal(actual, expected.astype(np.float32), strict=True)
-    assert relative_error(actual, expected) <= 2e-6
+    assert relative_error(actual, expected) <= gate_of(expected, precision, 2e-6)
 
 
 @every_case
+@every_precision
 @pytest.mark.parametrize("numbers", [small_integers, normal])  # the integers have many equals
-def test_forward(runtime, random, shape, window, stride, numbers):
-    check_forward(runtime, numbers(random, *shape), window, stride)
+def test_forward(runtime, random, shape, window, stride, precision, numbers):
+    check_forward(runtime, numbers(random, *shape), window, stride, precision)
 
 
 @every_case
-def test_nan_and_infinity(runtime, random, shape, window, stride):
+@every_precision
+def test_nan_and_infinity(runtime, random, shape, window, stride, precision):
     x = normal(random, *shape)
     kinds = random.integers(0, 8, shape)
     x[kinds == 0], x[kinds == 1], x[kinds == 2] = np.nan, -np.inf, np.inf
-    check_forward(runtime, x, window, stride)
+    check_forward(runtime, x, window, stride, precision)
 
 
 def test_argmax_is_optional(runtime, random):
@@ -73,9 +88,10 @@ def test_argmax_is_optional(runtime, random):
 
 
 @every_case
+@every_precision
 @pytest.mark.parametrize("numbers", [small_integers, normal])
-def test_backward(runtime, random, shape, window, stride, numbers):
-    check_backward(runtime, random, shape, window, stride, numbers)
+def test_backward(runtime, random, shape, window, stride, precision, numbers):
+    check_backward(runtime, random, shape, window, stride, numbers, precision)
 
 
 def test_what_does_not_fit_is_refused(runtime):

@@ -8,8 +8,9 @@ from cuda_kernels.emulated import ORDERS, EmulatedRuntime
 from cuda_kernels.runtime import KernelError
 from tests.backends import oracle
 from tests.backends.harness import normal, relative_error
-from tests.cuda_kernels.harness import poisoned, to_device
+from tests.cuda_kernels.harness import to_device
 from tests.cuda_kernels.planting import with_mistake
+from tests.cuda_kernels.precisions import PRECISIONS, gate_of, numbers_in, to_store
 
 GATE = 2e-6
 BEFORE = np.array([1.5, 2.0, 3.0, 4.0])
@@ -27,25 +28,34 @@ def draw_labels(random, n, k, padding=False):
     return labels
 
 
-def loss(runtime, logits, labels, weights=None, label_smoothing=0.0, with_gradient=True):
+def loss(
+    runtime,
+    logits,
+    labels,
+    weights=None,
+    label_smoothing=0.0,
+    with_gradient=True,
+    precision="fp32",
+):
     """What ``statistics`` gains, and the gradient."""
     statistics = to_device(runtime, BEFORE)
-    grad = poisoned(runtime, *logits.shape) if with_gradient else None
+    grad = to_store(runtime, *logits.shape, precision=precision) if with_gradient else None
     softmax_cross_entropy.loss_and_gradient(
         *(runtime, to_device(runtime, logits), to_device(runtime, labels)),
         *(to_device(runtime, weights), statistics, grad),
         label_smoothing=label_smoothing,
+        precision=precision,
     )
     gained = runtime.copy_out(statistics) - BEFORE
-    return gained, None if grad is None else runtime.copy_out(grad)
+    return gained, None if grad is None else numbers_in(runtime, grad)
 
 
-def check(runtime, logits, labels, weights=None, label_smoothing=0.0):
-    gained, grad = loss(runtime, logits, labels, weights, label_smoothing)
+def check(runtime, logits, labels, weights=None, label_smoothing=0.0, precision="fp32"):
+    gained, grad = loss(runtime, logits, labels, weights, label_smoothing, precision=precision)
     expected, expected_grad = oracle.softmax_cross_entropy(logits, labels, weights, label_smoothing)
     np.testing.assert_allclose(gained[:2], expected[:2], rtol=GATE, atol=1e-12)
     assert gained[2:].tolist() == expected[2:].tolist()
-    assert relative_error(grad, expected_grad) <= GATE
+    assert relative_error(grad, expected_grad) <= gate_of(expected_grad, precision, GATE)
     assert (grad[labels < 0] == 0).all()
 
 
@@ -53,10 +63,13 @@ def check(runtime, logits, labels, weights=None, label_smoothing=0.0):
 @pytest.mark.parametrize("padding", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_against_the_definition(runtime, random, n, k, padding, weighted, label_smoothing):
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_against_the_definition(
+    runtime, random, n, k, padding, weighted, label_smoothing, precision
+):
     weights = random.uniform(0.2, 5, k).astype(np.float32) if weighted else None
     logits, labels = 3 * normal(random, n, k), draw_labels(random, n, k, padding)
-    check(runtime, logits, labels, weights, label_smoothing)
+    check(runtime, logits, labels, weights, label_smoothing, precision)
 
 
 def test_equal_logits_of_a_power_of_2_classes_are_exact(runtime):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cuda_kernels import update
+from cuda_kernels import linear, update
 from cuda_kernels.emulated import ORDERS, EmulatedRuntime
 from tests.backends.harness import normal, same_bits
 from tests.cuda_kernels.harness import poisoned, to_device
@@ -115,6 +115,23 @@ def test_adam(runtime, random, shape, rule):
             check(runtime.copy_out(buffer), before, expected, chosen)
 
 
+@every_shape
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+def test_a_copy_is_what_moved_rounded(runtime, random, shape, rule):
+    for mask, chosen in masks(random, shape):
+        before = random.integers(0, 2**16, shape).astype(np.uint16)
+        copy, parameter = to_device(runtime, before), to_device(runtime, normal(random, *shape))
+        gradient = to_device(runtime, normal(random, *shape))
+        moments = [to_device(runtime, np.zeros(shape, np.float32)) for _ in range(2)]
+        others = to_device(runtime, mask), to_device(runtime, scalars())
+        if rule == "sgd":
+            update.sgd(runtime, parameter, gradient, moments[0], *others, copy, momentum=0.9)
+        else:
+            update.adam(runtime, parameter, gradient, *moments, *others, copy)
+        after = linear.to_bf16(runtime.copy_out(parameter))
+        assert same_bits(runtime.copy_out(copy), np.where(chosen, after, before))
+
+
 def test_a_grid_smaller_than_the_parameter_strides_over_it(runtime, random):
     kernel = next(one for one in update.KERNELS if one.name == "sgd")
     p, g = normal(random, 3 * update.THREADS + 5), normal(random, 3 * update.THREADS + 5)
@@ -125,6 +142,7 @@ def test_a_grid_smaller_than_the_parameter_strides_over_it(runtime, random):
         "velocity": None,
         "mask": None,
         "rates": to_device(runtime, scalars(rate=1.0, clip=1.0)),
+        "copy": None,
         "count": p.size,
         "per_mask": 1,
         "momentum": 0.0,

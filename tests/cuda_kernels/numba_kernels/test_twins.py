@@ -9,8 +9,9 @@ import pytest
 
 from fercore.backends.device import OPERATIONS
 
-CUDA_ONLY = {"precision", "accumulate"}
-"""Options of the CUDA C++ kernels: other number formats, and adding to a gradient."""
+CUDA_ONLY = {"precision", "accumulate", "copy"}
+"""Options of the CUDA C++ kernels: other number formats, copies in
+them, and adding to a gradient."""
 
 
 def functions(module) -> dict:
