@@ -145,7 +145,8 @@ def fused_bytes(recording: Recording, narrow: frozenset[str] = frozenset()) -> f
     What is left are the products themselves, batch normalisation, input and loss, and the state of
     the optimizer. Gradients of parameters stay on the chip: an update follows its product. A pooled
     layer stores its pooled map alone, with two bits an entry for the places of the largest. With
-    ``narrow``, an update writes a parameter once more for each of the two products that read it.
+    ``narrow``, an update writes a parameter once more for each of the two products that read it,
+    unless it is one of bf16 already, with the copy that it has.
     """
     pooled: dict[int, float] = {}  # gradient before a pool -> bytes of what it comes from
     total = 0.0
@@ -161,7 +162,8 @@ def fused_bytes(recording: Recording, narrow: frozenset[str] = frozenset()) -> f
             total += costs.traffic(_without(given, apart), narrow)
         elif call.method in UPDATES:
             total += costs.traffic(_without(given, {"gradient"}))
-            total += 2 * 2 * math.prod(given["parameter"].shape) if narrow else 0
+            if narrow and given["copy"] is None:
+                total += 2 * 2 * math.prod(given["parameter"].shape)
         elif call.method.startswith(("batch_norm", "augment", "softmax")):
             total += costs.traffic(given, narrow)
     return total

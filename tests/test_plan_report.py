@@ -313,3 +313,11 @@ def test_fused_bytes_know_the_optimizers_state(optimizer, more):
     weights = step.model.num_parameters()
     expected = fused_by_hand("tiny", recipe.batch_size) + more * weights
     assert fused_bytes(step.plan.recording, NARROW) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_plan_in_bf16_is_what_the_one_in_fp32_foretells():
+    """But for the logits, in fp32, and for the copy of the weights: one for both products."""
+    foretold, plain = (plan(precision=precision).bytes_an_image for precision in ("fp32", "bf16"))
+    for of_what, found in plain.items():
+        assert found.own == pytest.approx(found.in_bf16, rel=1e-5), of_what
+        assert found.own == pytest.approx(foretold[of_what].in_bf16, rel=0.08), of_what
