@@ -319,5 +319,5 @@ def test_a_plan_in_bf16_is_what_the_one_in_fp32_foretells():
     """But for the logits, in fp32, and for the copy of the weights: one for both products."""
     foretold, plain = (plan(precision=precision).bytes_an_image for precision in ("fp32", "bf16"))
     for of_what, found in plain.items():
-        assert found.own == pytest.approx(found.in_bf16, rel=1e-5), of_what
+        assert found.own == pytest.approx(found.in_bf16, rel=1e-4), of_what
         assert found.own == pytest.approx(foretold[of_what].in_bf16, rel=0.08), of_what
