@@ -74,8 +74,29 @@ void warp(const std::uint8_t* image, Index height, Index width, const Draw& d,
             x[i * width + j] = static_cast<float>((gray / 255 - how.mean) / how.std);
         }
     }
+}
+
+void cut_out(const Draw& d, const Augmentation& how, Index width, float* x) {
     for (Index i = 0; i < how.cutout; ++i) {
         std::memset(x + (d.top + i) * width + d.left, 0, how.cutout * sizeof(float));
+    }
+}
+
+// Every gray normalised, for images that are not warped: the same bits as warp would give.
+struct Grays {
+    float of[256];
+
+    explicit Grays(const Augmentation& how) {
+        for (int gray = 0; gray < 256; ++gray) {
+            of[gray] = static_cast<float>((gray / 255.0 - how.mean) / how.std);
+        }
+    }
+};
+
+void normalise(const std::uint8_t* image, Index height, Index width, bool mirrored,
+               const Grays& grays, float* x) {
+    for (Index i = 0; i < height; ++i, image += width, x += width) {
+        for (Index j = 0; j < width; ++j) x[j] = grays.of[image[mirrored ? width - 1 - j : j]];
     }
 }
 
@@ -85,6 +106,8 @@ void augment(Index n, Index height, Index width, const std::uint8_t* images,
              const std::int32_t* labels, const std::int32_t* indices, const Random& random,
              const Augmentation& how, float* x, std::int32_t* y) {
     const Index pixels = height * width;
+    const bool warps = how.shift != 0 || how.rotation != 0 || how.scale != 0;
+    const Grays grays(how);
     for_blocks(n, 1, [&](Index i, Index) {
         const std::int32_t index = indices[i];
         y[i] = index < 0 ? -1 : labels[index];
@@ -93,7 +116,13 @@ void augment(Index n, Index height, Index width, const std::uint8_t* images,
             return;
         }
         const Draw drawn = draw(static_cast<std::uint32_t>(index), random, how, height, width);
-        warp(images + index * pixels, height, width, drawn, how, x + i * pixels);
+        const std::uint8_t* image = images + index * pixels;
+        if (warps) {
+            warp(image, height, width, drawn, how, x + i * pixels);
+        } else {
+            normalise(image, height, width, drawn.mirrored, grays, x + i * pixels);
+        }
+        cut_out(drawn, how, width, x + i * pixels);
     });
 }
 

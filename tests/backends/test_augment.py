@@ -144,3 +144,13 @@ def test_images_in_one_batch_are_varied_differently(backend):
     images = np.tile(np.arange(96, dtype=np.uint8).reshape(1, 8, 12), (5, 1, 1))
     x, _ = augment(backend, images, np.zeros(5, np.int32), range(5), EVERYTHING)
     assert len({image.tobytes() for image in x}) == 5
+
+
+def test_images_that_are_not_warped_are_as_if_they_were_by_nothing(backend, random):
+    """A zoom by less than any number knows goes the long way, and must bring the same bits."""
+    images, labels = draw_images(random)
+    indices = [0, 1, 2, 3, 4, 5]
+    plain = Augmentation(flip=0.5, cutout=4)
+    warped = Augmentation(flip=0.5, cutout=4, scale=1e-30)
+    x, _ = augment(backend, images, labels, indices, plain)
+    assert same_bits(x, augment(backend, images, labels, indices, warped)[0])
