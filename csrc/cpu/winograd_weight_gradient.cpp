@@ -31,7 +31,7 @@ struct Shares {
     Index out, in;     // channels in a block
     Index out_blocks, in_blocks;
     Index tile_rows, tile_columns;  // of the map
-    Index slabs;
+    Index slabs = 1;
 
     explicit Shares(const Conv2d& shape)
         : s(shape),
@@ -43,7 +43,8 @@ struct Shares {
           tile_rows(ceil_div(s.p, M)),
           tile_columns(ceil_div(s.q, M)) {
         const Index most = smaller(s.n, ceil_div(most_items, out_blocks * in_blocks));
-        slabs = larger(1, smaller(most, s.n * tile_rows * tile_columns / slab_tiles));
+        const Index enough = smaller(most, s.n * tile_rows * tile_columns / slab_tiles);
+        while (2 * slabs <= enough) slabs *= 2;  // so that threads, an even number, get the same
     }
 
     Index rows() const { return round_up(out, tile.rows); }  // of the sums
