@@ -73,22 +73,41 @@ class _Crew(Listener):
         self.execute, self.backend, self.listener = execute, backend, listener
         self.waiting = list(runs)
         self.active = 0
+        self.threads = 0
         self.records: dict[str, list[Record]] = {}
         self.error: BaseException | None = None
         self.changed = threading.Condition()  # its lock guards all of the above
 
     def work_in_threads(self, count: int) -> None:
-        threads = [threading.Thread(target=self.work, daemon=True) for _ in range(count)]
+        threads = [threading.Thread(target=self._work_in_thread, daemon=True) for _ in range(count)]
+        self.threads = count
         for thread in threads:
             thread.start()
         try:
-            for thread in threads:
-                while thread.is_alive():  # not one long wait, which not every signal ends
-                    thread.join(PATIENCE)
+            self._wait()
         except BaseException as error:  # Ctrl-C
             self._fail(error)
-            for thread in threads:
-                thread.join()
+            self._wait()
+        for thread in threads:
+            thread.join()
+
+    def _work_in_thread(self) -> None:
+        try:
+            self.work()
+        finally:
+            with self.changed:
+                self.threads -= 1
+                self.changed.notify_all()
+
+    def _wait(self) -> None:
+        """Until no thread works any more.
+
+        Not by joining them: before CPython 3.13 a join that Ctrl-C interrupts takes a thread that
+        still runs for one that has ended, and the process would end in the middle of a kernel.
+        """
+        with self.changed:
+            while self.threads:
+                self.changed.wait(PATIENCE)  # not one long wait, which not every signal ends
 
     def work(self) -> None:
         """Carry out one run after another, until there is none left or something fails."""

@@ -22,6 +22,10 @@ examples:
 
 without data, faces are drawn; everything that comes out then says so. Ctrl-C loses at most the
 current epoch.
+
+on a small target a run takes as many epochs as give finetune.min_steps updates (300), from random
+weights recipe.min_steps (600). A quick trial: --model tiny-bn --epochs 2 --finetune-epochs 2
+--set recipe.min_steps=0 --set finetune.min_steps=0
 """
 
 
@@ -49,7 +53,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     study.add_argument("--seeds", type=int, metavar="K", help="repetitions (1)")
     study.add_argument(
-        "--finetune-epochs", type=int, metavar="N", help="epochs of runs that start from another"
+        "--finetune-epochs",
+        type=int,
+        metavar="N",
+        help="epochs of runs that start from another (30, or more: see below)",
     )
     add_training(parser, "fercore-run")
     parser.add_argument(
@@ -70,6 +77,11 @@ def run(options: Namespace) -> None:
     from fercore.listeners import open_listener
     from fercore.run_directory import RunDirectory
 
+    if options.config and "=" in options.config and not Path(options.config).exists():
+        raise FercoreError(
+            f"{options.config}: no file of settings is there; give a dataset after --source or "
+            "--target"
+        )
     study = read_study(options, "fercore-run")
     if study.source is not None and not study.targets:
         raise FercoreError("there is no target; add --target NAME=PATH, or use fercore-train fit")

@@ -52,6 +52,7 @@ def run(options: Namespace) -> None:
         path = reporting.write_page(directory, faces=options.faces)
         print(f"{path}: made again whenever the study changes; Ctrl-C ends this", flush=True)
         watch(directory, lambda refresh: reporting.write_page(directory, refresh, options.faces))
+        print(f"{path}: made for the last time")
     else:
         path = reporting.write_page(directory, faces=options.faces)
         if directory.results.exists():

@@ -8,7 +8,13 @@ from pathlib import Path
 from fercore.commands.arguments import seed
 
 HELP = "draw synthetic faces in the formats of the real datasets"
-EXAMPLES = ""
+EXAMPLES = """\
+examples:
+  fercore-train synth faces
+        the source and targets of a study without data; it prints the command that studies them
+  fercore-train synth JAFFE --only jaffe
+  fercore-train inspect jaffe=JAFFE --sheet faces.png
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -22,7 +22,9 @@ def test_export_to_pytorch_and_import(tiny, capsys):
     assert (after["fc3.weight"][4] == before["fc3.weight"][0]).all()
     for command in (["export", tiny, tiny], ["import", "there.safetensors", tiny]):
         assert f"{tiny}: is there already" in fails(capsys, *command)
-    assert "was not written by fercore" in fails(capsys, "export", "there.safetensors", "x.onnx")
+    foreign = fails(capsys, "export", "there.safetensors", "x.onnx")
+    assert "was not written by fercore" in foreign
+    assert "is read by fercore-train import" in foreign
 
 
 def test_export_to_onnx(tiny, capsys):
