@@ -9,7 +9,9 @@ depends on what goes on beside it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from fercore.backends.interface import Backend
 from fercore.plan import Run
@@ -19,7 +21,7 @@ from fercore.results import Record
 MOST = 8
 """Runs at once unless more are asked for: each needs memory for itself."""
 
-PATIENCE = 0.2  # seconds
+PATIENCE = 0.02  # seconds
 
 Execute = Callable[[Run, Listener], list[Record]]
 
@@ -87,7 +89,9 @@ class _Crew(Listener):
             self._wait()
         except BaseException as error:  # Ctrl-C
             self._fail(error)
-            self._wait()
+            while self.threads:
+                with suppress(KeyboardInterrupt):  # pressed again: they stop at their next step
+                    self._wait()
         for thread in threads:
             thread.join()
 
@@ -97,17 +101,15 @@ class _Crew(Listener):
         finally:
             with self.changed:
                 self.threads -= 1
-                self.changed.notify_all()
 
     def _wait(self) -> None:
-        """Until no thread works any more.
+        """Until no thread works any more, by looking again and again.
 
-        Not by joining them: before CPython 3.13 a join that Ctrl-C interrupts takes a thread that
-        still runs for one that has ended, and the process would end in the middle of a kernel.
+        Before CPython 3.13 a join that Ctrl-C interrupts takes a thread that still runs for one
+        that has ended, and the process would end in the middle of a kernel.
         """
-        with self.changed:
-            while self.threads:
-                self.changed.wait(PATIENCE)  # not one long wait, which not every signal ends
+        while self.threads:
+            time.sleep(PATIENCE)
 
     def work(self) -> None:
         """Carry out one run after another, until there is none left or something fails."""

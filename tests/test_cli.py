@@ -101,6 +101,7 @@ def _timed(code):
         (["protocol", "--target", "jaffe=/x"], "there are targets but no source"),
         (["protocol", "--source", "jaffe=/x"], "there is no target; add --target"),
         (["protocol", "absent.toml"], "absent.toml: cannot be read"),
+        (["protocol", "--out", "x", "--resume"], "x/config.toml: is not there to continue from"),
         (["protocol", "jaffe=/x"], "jaffe=/x: no file of settings is there; give a dataset after"),
         (["inspect", "jaffe=/absent"], "/absent: no such file or folder"),
         (["evaluate", "absent.safetensors", "jaffe=/x"], "absent.safetensors"),

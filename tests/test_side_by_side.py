@@ -139,7 +139,8 @@ def test_ctrl_c_waits_for_a_run_in_the_middle_of_a_step():
 
     def execute(run, listener):
         listener.step(run.id, 0, 2)
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        for seconds in (0.1, 0.3):  # pressed twice
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
         time.sleep(0.5)  # the step
         ended.append(run.id)
         listener.step(run.id, 1, 2)

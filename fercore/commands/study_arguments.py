@@ -62,6 +62,10 @@ def read_study(options: Namespace, default_out: str, **fixed: Any) -> Study:
     if config is None:
         flags.setdefault("out", default_out)
         resumed = Path(flags["out"]) / "config.toml"
+        if options.resume and options.out and "source" not in flags and not resumed.exists():
+            raise FercoreError(
+                f"{resumed}: is not there to continue from; check --out, or leave out --resume"
+            )
         config = resumed if options.resume and resumed.exists() else None
     return read_study(config and Path(config), flags)
 

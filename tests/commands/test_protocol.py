@@ -152,13 +152,15 @@ def test_ctrl_c_says_how_to_go_on(cpu, faces, capsys, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_real_ctrl_c_and_a_resume(cpu, faces, number):
+def test_a_real_ctrl_c_and_a_resume(cpu, faces, number, jobs):
     """Interrupted, as a terminal or a batch system does it, in the middle of training."""
     # A test run in the background ignores SIGINT, and so would its children.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{listen}; from fercore.cli import main; import sys; sys.exit(main())"
     study = [*faces, "--model", "tiny", "--epochs", "500", "--strategies", "BL", "--out", "run"]
+    study += ["--jobs", jobs]
     process = subprocess.Popen(
         [sys.executable, "-c", code, "protocol", *study],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
