@@ -232,7 +232,7 @@ def _notes_on(target: Target) -> list[str]:
     if n < SMALL:
         low, high = metrics.wilson(n / 2, n)
         notes.append(
-            f"{target.name} has {n} test images: an accuracy near 50 % is known to "
+            f"{target.name} has {n} test image{'s' * (n != 1)}: an accuracy near 50 % is known to "
             f"±{50 * (high - low):.0f} points."
         )
     if target.shared_classes < 7:

@@ -9,7 +9,9 @@ depends on what goes on beside it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from fercore.backends.interface import Backend
 from fercore.plan import Run
@@ -19,7 +21,7 @@ from fercore.results import Record
 MOST = 8
 """Runs at once unless more are asked for: each needs memory for itself."""
 
-PATIENCE = 0.2  # seconds
+PATIENCE = 0.02  # seconds
 
 Execute = Callable[[Run, Listener], list[Record]]
 
@@ -73,22 +75,41 @@ class _Crew(Listener):
         self.execute, self.backend, self.listener = execute, backend, listener
         self.waiting = list(runs)
         self.active = 0
+        self.threads = 0
         self.records: dict[str, list[Record]] = {}
         self.error: BaseException | None = None
         self.changed = threading.Condition()  # its lock guards all of the above
 
     def work_in_threads(self, count: int) -> None:
-        threads = [threading.Thread(target=self.work, daemon=True) for _ in range(count)]
+        threads = [threading.Thread(target=self._work_in_thread, daemon=True) for _ in range(count)]
+        self.threads = count
         for thread in threads:
             thread.start()
         try:
-            for thread in threads:
-                while thread.is_alive():  # not one long wait, which not every signal ends
-                    thread.join(PATIENCE)
+            self._wait()
         except BaseException as error:  # Ctrl-C
             self._fail(error)
-            for thread in threads:
-                thread.join()
+            while self.threads:
+                with suppress(KeyboardInterrupt):  # pressed again: they stop at their next step
+                    self._wait()
+        for thread in threads:
+            thread.join()
+
+    def _work_in_thread(self) -> None:
+        try:
+            self.work()
+        finally:
+            with self.changed:
+                self.threads -= 1
+
+    def _wait(self) -> None:
+        """Until no thread works any more, by looking again and again.
+
+        Before CPython 3.13 a join that Ctrl-C interrupts takes a thread that still runs for one
+        that has ended, and the process would end in the middle of a kernel.
+        """
+        while self.threads:
+            time.sleep(PATIENCE)
 
     def work(self) -> None:
         """Carry out one run after another, until there is none left or something fails."""

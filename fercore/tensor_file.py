@@ -65,7 +65,10 @@ def read(path: Path, remake: str = "train again") -> TensorFile:
     tensors, entries = read_tensors(path, remake)
     metadata = entries.get("fercore")
     if metadata is None:
-        raise FercoreError(f"{path}: was not written by fercore (its metadata has no such entry)")
+        raise FercoreError(
+            f"{path}: was not written by fercore (its metadata has no such entry); what PyTorch "
+            "trained is read by fercore-train import"
+        )
     try:
         facts = dict(json.loads(metadata))
     except (ValueError, TypeError) as error:

@@ -120,6 +120,7 @@ for importer, imported in GRAPH.items():
 
 FLOORS = (
     ("cli",),
+    ("commands",),
     ("protocol",),
     ("training",),
     ("step", "nn", "optim", "freeze", "masks"),
@@ -129,7 +130,7 @@ FLOORS = (
 )
 """From the roof down: a module imports from its own floor and those below, never from above."""
 
-ENGINE = {name for floor in FLOORS[2:] for name in floor} | {
+ENGINE = {name for floor in FLOORS[3:] for name in floor} | {
     "models",
     "checkpoint",
     "evaluation",

@@ -100,6 +100,9 @@ def test_missing_classes_get_their_own_rows():
 def test_small_test_sets_are_noted():
     notes = report.make_table(study()).notes
     assert "jaffe has 50 test images: an accuracy near 50 % is known to ±13 points." in notes
+    one = [msgspec.structs.replace(r, n_target=1, target_accuracy=1.0) for r in study()]
+    notes = report.make_table(one).notes
+    assert any(note.startswith("jaffe has 1 test image: an accuracy near") for note in notes)
 
 
 def test_the_best_strategy_is_chosen_on_validation_not_on_test():

@@ -1,5 +1,6 @@
 """Runs side by side: their order, their number, their share of the machine, and how they stop."""
 
+import os
 import signal
 import threading
 import time
@@ -129,6 +130,24 @@ def test_ctrl_c_stops_every_run():
     with pytest.raises(KeyboardInterrupt):
         carry_out(BL_AND_FOUR, endless, Machine(), Listener(), jobs=3)
     assert not {"a", "b"} & set(watch.done)
+    assert threading.active_count() == 1
+
+
+def test_ctrl_c_waits_for_a_run_in_the_middle_of_a_step():
+    """A thread that is still in a kernel when the interpreter goes would bring the process down."""
+    ended = []
+
+    def execute(run, listener):
+        listener.step(run.id, 0, 2)
+        for seconds in (0.1, 0.3):  # pressed twice
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(0.5)  # the step
+        ended.append(run.id)
+        listener.step(run.id, 1, 2)
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(plan(BL=None), execute, Machine(), Listener(), jobs=2)
+    assert ended == ["BL"]
     assert threading.active_count() == 1
 
 

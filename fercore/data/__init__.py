@@ -70,7 +70,10 @@ def parse_spec(text: str) -> DatasetSpec:
     """
     name, equals, place = text.partition("=")
     if not (name and equals and place):
-        raise FercoreError(f"'{text}': write a dataset as NAME=PATH or NAME=FORMAT:PATH")
+        raise FercoreError(
+            f"'{text}': write a dataset as NAME=PATH or NAME=FORMAT:PATH, such as jaffe=JAFFE or "
+            "mine=folder:my-faces"
+        )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
         raise FercoreError(
             f"'{name}': a dataset's name becomes a file's name; use letters, digits and _.+- alone"
@@ -87,7 +90,7 @@ def parse_spec(text: str) -> DatasetSpec:
     hint = f"did you mean '{close[0]}'? " if close else ""
     raise FercoreError(
         f"'{wrong}' is not a dataset format; {hint}the formats are {', '.join(FORMATS)}; "
-        "for another name write NAME=FORMAT:PATH"
+        "for another name write NAME=FORMAT:PATH, such as mine=folder:my-faces"
     )
 
 

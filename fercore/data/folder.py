@@ -73,7 +73,9 @@ def load(tree: Tree, crop: Crop, subject: str | None = None) -> Dataset:
             items.append(Item(path, shown, label, person, split=place.split))
     notes = left_out_notes(left_out)
     if not who:
-        notes.append("Subjects are unknown: parts may share people; a subject pattern names them.")
+        notes.append(
+            "Subjects are unknown: parts may share people; the option 'subject' names them."
+        )
     rows, faults = decode(tree, items, crop)
     return assemble(tree, "folder", crop, rows, [*skipped, *faults], notes)
 

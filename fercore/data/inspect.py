@@ -208,6 +208,10 @@ def _beside(count: int, published: int | None) -> str:
     return f"{count:,} ({published:,})" if differs else f"{count:,}"
 
 
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def _subject_lines(inspection: Inspection) -> str:
     if set(inspection.subjects[ALL]) <= {""}:
         return ""
@@ -217,7 +221,7 @@ def _subject_lines(inspection: Inspection) -> str:
         listed = ", ".join(
             f"{name or '(not named)'}{NBSP}{count:,}" for name, count in people.items()
         )
-        lines.append(_wrapped(f"{part} ({len(people):,} subjects): {listed}"))
+        lines.append(_wrapped(f"{part} ({_number(len(people), 'subject')}): {listed}"))
     published, here = inspection.published_subjects, inspection.subjects[ALL]
     names = sorted({*published, *here} if published else (), key=natural_key)
     if wrong := [
@@ -237,17 +241,16 @@ def _duplicate_lines(inspection: Inspection) -> str:
         return "Identical images: none"
     lines = [
         f"{found.distinct:,} of {inspection.images:,} images are distinct",
-        f"{found.groups:,} groups of identical images: {found.within_parts:,} within a part, "
-        f"{found.across_parts:,} across parts",
+        f"{_number(found.groups, 'group')} of identical images: "
+        f"{found.within_parts:,} within a part, {found.across_parts:,} across parts",
     ]
     if found.conflicting:
         examples = "; ".join(_first(files, " = ") for files in found.conflicting[:EXAMPLES])
-        lines.append(
-            f"{len(found.conflicting):,} groups carry conflicting labels, such as {examples}"
-        )
+        conflicting = _number(len(found.conflicting), "group")
+        lines.append(f"conflicting labels in {conflicting}, such as {examples}")
     if found.leaked:
         lines.append(
-            f"{len(found.leaked):,} test images have an exact twin in train, such as "
+            f"{_number(len(found.leaked), 'test image')} with an exact twin in train, such as "
             f"{_first(found.leaked)}"
         )
     return _bullets("Identical images", lines)

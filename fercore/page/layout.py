@@ -89,7 +89,7 @@ def lay_out(study: StudyFiles, refresh: int, with_faces: bool) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, points=_points, cell=_cell, number=_number, drift=_drift
+        percent=percent, points=_points, cell=_cell, number=_number, drift=_drift, listed=listed
     )
     return environment.get_template("page.html").render(
         study=study,

@@ -17,7 +17,7 @@ def test_any_word_for_a_class(tmp_path: Path) -> None:
     found = zip(dataset.files, dataset.labels, strict=True)
     assert dict(found) == {f"{word}/1.png": label for label, word in enumerate(words)}
     assert set(dataset.splits) == set(dataset.subjects) == {""}
-    assert any("Subjects are unknown" in note for note in dataset.notes)
+    assert any("the option 'subject' names them" in note for note in dataset.notes)
 
 
 def test_splits_before_and_after_the_class(tmp_path: Path) -> None:

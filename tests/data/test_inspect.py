@@ -75,10 +75,10 @@ def test_text_says_everything(dataset, parts):
         "angry         2           0     0    2",
         "all           4           1     1    6",
         "  train (2 subjects): m2 3, m10 1",
-        "  validation (1 subjects): (not named) 1",
+        "  validation (1 subject): (not named) 1",
         "  3 of 6 images are distinct",
         "  2 groups of identical images: 2 within a part, 1 across parts",
-        "  1 test images have an exact twin in train, such as surprise/4.png",
+        "  1 test image with an exact twin in train, such as surprise/4.png",
         "Blank images: 1: happy/3.png",
         "Skipped files: 6",
         "  5: truncated: bad0.png, bad1.png, bad2.png, ...",
@@ -86,7 +86,8 @@ def test_text_says_everything(dataset, parts):
         "  Drawn by lot.",
     ):
         assert line in text.splitlines()
-    assert "conflicting labels, such as angry/0.png = angry/1.png = surprise/4.png" in text
+    files = "angry/0.png = angry/1.png = surprise/4.png"
+    assert f"  conflicting labels in 1 group, such as {files}" in text
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -33,7 +33,8 @@ def test_specs(text: str, spec: DatasetSpec) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("jaffe", "write a dataset as NAME=PATH"),
+        ("jaffe", "NAME=PATH or NAME=FORMAT:PATH, such as jaffe=JAFFE or mine=folder:my-"),
+        ("mine=/x", "for another name write NAME=FORMAT:PATH, such as mine=folder:my-faces"),
         ("jaffe=", "write a dataset as NAME=PATH"),
         ("=/x", "write a dataset as NAME=PATH"),
         ("mine=folder:", "a path must follow"),

@@ -285,7 +285,7 @@ def test_several_seeds(tmp_path):
 def test_synthetic_faces_are_announced_first(tmp_path):
     drawn = show(two_targets(tmp_path / "drawn"))
     (banner,) = (e for e in elements(drawn, "p") if e.get("class") == "banner")
-    assert words(banner).startswith("Synthetic faces. The images of src, tgt, other were drawn")
+    assert words(banner).startswith("Synthetic faces. The images of src, tgt and other were drawn")
     real = show(finished(tmp_path / "real"))
     assert not [e for e in elements(real, "p") if e.get("class") == "banner"]
 

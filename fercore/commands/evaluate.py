@@ -1,0 +1,51 @@
+"""``fercore-train evaluate``: a network's accuracy on a dataset."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from fercore.commands.dataset_arguments import add_reading, add_splitting, load, split
+
+HELP = "test a network on a dataset"
+EXAMPLES = """\
+example:
+  fercore-train evaluate fercore-run/runs/BL/best.safetensors jaffe=JAFFE
+
+the split is drawn as in training: give the --splits and --seed that the network was trained with,
+or --part all for a dataset that it has never seen.
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL.safetensors", help="a best.safetensors")
+    add_reading(parser)
+    parser.add_argument(
+        "--part", choices=("train", "validation", "test", "all"), default="test", help="(test)"
+    )
+    add_splitting(parser)
+    parser.add_argument("--device", default="auto", help="(auto)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Namespace) -> None:
+    import msgspec
+    import numpy as np
+
+    from fercore import backends, checkpoint, predict
+
+    backend = backends.get(options.device)
+    model = checkpoint.load_model(Path(options.model), backend)
+    dataset = load(options)
+    if options.part == "all":
+        rows = np.arange(len(dataset))
+    else:
+        rows = split(dataset, options).rows()[options.part]
+    score = predict.evaluate(model, dataset, rows, backend=backend)
+    if options.json:
+        sys.stdout.write(msgspec.json.encode(score).decode() + "\n")
+    else:
+        faces = "SYNTHETIC faces" if dataset.synthetic else "images"
+        title = f"{dataset.name}, {faces}, part {options.part}"
+        sys.stdout.write(predict.score_as_text(score, title))
