@@ -23,7 +23,6 @@ from bench import machine
 from bench.recipe import Recipe
 from fercore import backends, models
 from fercore.autograd import Tensor, backward
-from fercore.backends.device import DeviceBackend
 from fercore.backends.interface import Augmentation, Backend, Buffer
 from fercore.errors import FercoreError
 from fercore.functions import SoftmaxCrossEntropy, augment
@@ -152,17 +151,13 @@ class FercoreStep:
 
     def contestants(self, steps: int) -> list[Contestant]:
         """The plan replayed call by call, and on a device as one graph."""
-        found = [Contestant(f"fercore {self.backend.name}", partial(self._run, self.replay, steps))]
-        if isinstance(self.backend, DeviceBackend):
-            self._run(self.replay, 1)  # what is allocated at first use is allocated
-            with self.backend.runtime.capture() as graph:
-                self.replay()
-            run = partial(self._run, graph.replay, steps)
+        calls = self.plan.call
+        found = [Contestant(f"fercore {self.backend.name}", partial(self._run, calls, steps))]
+        self._run(calls, 1)  # what is allocated at first use is allocated
+        if (graph := self.backend.capture(calls)) is not None:
+            run = partial(self._run, graph, steps)
             found.append(Contestant(f"fercore {self.backend.name} graph", run))
         return found
-
-    def replay(self) -> None:
-        self.plan.call()
 
     def _batch(self, backend: Backend) -> tuple[Tensor, Tensor]:
         inputs = (self.images, self.labels, self.indices, self.rng)

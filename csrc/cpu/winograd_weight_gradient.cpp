@@ -44,7 +44,7 @@ struct Shares {
           tile_columns(ceil_div(s.q, M)) {
         const Index most = smaller(s.n, ceil_div(most_items, out_blocks * in_blocks));
         const Index enough = smaller(most, s.n * tile_rows * tile_columns / slab_tiles);
-        while (2 * slabs <= enough) slabs *= 2;  // so that threads, an even number, get the same
+        while (2 * slabs <= enough) slabs *= 2;  // threads share a power of two evenly
     }
 
     Index rows() const { return round_up(out, tile.rows); }  // of the sums
