@@ -112,6 +112,15 @@ def test_a_listener_that_fails_stops_everything():
         carry_out(BL_AND_FOUR, Watch(), Machine(), Broken(), jobs=3)
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Python leaves SIGINT ignored if it was started so, as by a shell in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_stops_every_run():
     watch = Watch()
 
@@ -133,6 +142,7 @@ def test_ctrl_c_stops_every_run():
     assert threading.active_count() == 1
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_waits_for_a_run_in_the_middle_of_a_step():
     """A thread that is still in a kernel when the interpreter goes would bring the process down."""
     ended = []
