@@ -25,6 +25,7 @@ from fercore import backends, models
 from fercore.autograd import Tensor, backward
 from fercore.backends.interface import Augmentation, Backend, Buffer
 from fercore.errors import FercoreError
+from fercore.feed import Feed
 from fercore.functions import SoftmaxCrossEntropy, augment
 from fercore.nn import Context, Model
 from fercore.optim import Optimizer
@@ -134,8 +135,15 @@ class FercoreStep:
         self.model: Model = models.build(model_name, backend=backend)
         self.optimizer = Optimizer(self.model.parameters(), RECIPE, backend)
         self.images, self.labels = backend.from_host(images), backend.from_host(labels)
-        self.indices = backend.from_host(np.arange(len(images), dtype=np.int32))
+        self.batch = len(images)
         self.rng = backend.from_host(np.zeros(4, dtype=np.uint32))
+        self.feed = Feed(
+            backend,
+            self.batch * STEPS_OF_A_RUN,
+            steps=STEPS_OF_A_RUN,
+            rng=self.rng,
+            rates=self.optimizer.rates,
+        )
         self.statistics = backend.empty((4,), "float64")
         backend.fill(self.statistics, 0.0)
         self.plan = record(backend, self._program)
@@ -144,7 +152,9 @@ class FercoreStep:
         """Of the batch, without dropout."""
         statistics = self.backend.empty((4,), "float64")
         self.backend.fill(statistics, 0.0)
-        x, y = self._batch(self.backend)
+        x, y = self._batch(
+            self.backend, self.backend.from_host(np.arange(self.batch, dtype=np.int32))
+        )
         SoftmaxCrossEntropy(statistics)(self.model(x, Context()), y)
         total, count, *_ = self.backend.to_host(statistics)
         return float(total / count)
@@ -159,12 +169,18 @@ class FercoreStep:
             found.append(Contestant(f"fercore {self.backend.name} graph", run))
         return found
 
-    def _batch(self, backend: Backend) -> tuple[Tensor, Tensor]:
-        inputs = (self.images, self.labels, self.indices, self.rng)
+    def _batch(self, backend: Backend, indices: Buffer) -> tuple[Tensor, Tensor]:
+        inputs = (self.images, self.labels, indices, self.rng)
         return augment(backend, *inputs, Augmentation())
 
+    def _start(self) -> None:
+        """Lay down a run's steps, all on the same images."""
+        first = self.optimizer.steps
+        rates = self.optimizer.schedule([RECIPE.learning_rate] * STEPS_OF_A_RUN)
+        self.feed.start(np.tile(np.arange(self.batch), STEPS_OF_A_RUN), rates, first)
+
     def _program(self, recorder: Backend) -> list[Buffer]:
-        x, y = self._batch(recorder)
+        x, y = self._batch(recorder, self.feed.next(recorder, self.batch))
         if self.inference:
             SoftmaxCrossEntropy(self.statistics)(self.model(x, Context()), y)
             return []
@@ -174,8 +190,8 @@ class FercoreStep:
         return []
 
     def _run(self, replay: Callable[[], None], steps: int) -> None:
+        self._start()
         for _ in range(steps):
-            self.optimizer.start_step(RECIPE.learning_rate)
             replay()
         self.backend.to_host(self.statistics)  # waits for the steps
 

@@ -19,7 +19,7 @@ from fercore.backends.interface import Backend
 
 IN_PLACE = {
     *("total", "parameter", "velocity", "first", "second"),
-    *("statistics", "running_mean", "running_variance"),
+    *("statistics", "running_mean", "running_variance", "cursor"),
 }
 """Arguments that are read and written."""
 
@@ -59,10 +59,13 @@ def product(method: str, given: Mapping[str, Any]) -> tuple[int, int]:
     return 2 * rows * size, terms.get(method.partition("_")[2], rows)
 
 
+TABLES = ("images", "labels", "order", "table")
+
+
 def traffic(given: Mapping[str, Any], narrow: frozenset[str] = frozenset()) -> int:
     """Least bytes: each buffer once, those changed in place twice; ``narrow`` ones have 2 an entry.
 
-    Of a data set only the images that are gathered count.
+    Of tables only the rows that ``indices`` stand for count, of a schedule the step's.
     """
     total, seen = 0, set()
     for name, operand in given.items():
@@ -71,8 +74,10 @@ def traffic(given: Mapping[str, Any], narrow: frozenset[str] = frozenset()) -> i
                 continue
             seen.add(id(buffer))
             count = math.prod(buffer.shape)
-            if "indices" in given and name in ("images", "labels"):
+            if "indices" in given and name in TABLES:
                 count = count // buffer.shape[0] * given["indices"].shape[0]
+            elif name == "schedule":
+                count //= buffer.shape[0]
             width = 2 if name in narrow else np.dtype(buffer.dtype).itemsize
             total += count * width * (2 if name in IN_PLACE else 1)
     return total

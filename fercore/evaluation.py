@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fercore.autograd import Tensor
 from fercore.backends.interface import Backend, Buffer
-from fercore.features import FeatureStore, FrozenLayers, Shelf, batches, padded
-from fercore.functions import SoftmaxCrossEntropy
+from fercore.features import FeatureStore, FrozenLayers, Shelf
+from fercore.feed import Feed
+from fercore.functions import SoftmaxCrossEntropy, augment, gather
 from fercore.nn import Model
-from fercore.step import record
+from fercore.step import Plan, record
 
 
 @dataclass(frozen=True)
@@ -44,38 +45,64 @@ class Evaluator:
         backend: Backend,
         shelf: Shelf | None = None,
     ) -> None:
-        self.backend = backend
-        self.labels = labels.astype(np.int32)
+        self.model, self.backend = model, backend
+        self.count = len(images)
         self.below = FrozenLayers(model, images, backend, shelf or FeatureStore().shelf())
-        self.size = len(self.below.indices)
-        self.batch_labels = backend.from_host(np.zeros(self.size, dtype=np.int32))
+        self.feed = Feed(backend, self.count)
+        self.labels = backend.from_host(labels.astype(np.int32))
+        self.logits = backend.empty((self.count, model.classes))
         self.statistics = backend.empty((4,), "float64")
-
-        def above(recorder: Backend) -> Sequence[Buffer]:
-            features, y = (Tensor(recorder, b) for b in (self.below.output, self.batch_labels))
-            logits = model(features, layers=slice(self.below.depth, None))
-            SoftmaxCrossEntropy(self.statistics)(logits, y)
-            return [logits.data]
-
-        self.above = record(backend, above)
+        self.plans: dict[bool, Plan] = {}  # by whether they begin with features
 
     def __call__(self) -> Evaluation:
+        features = self.below.held()
+        plan = self.from_images() if features is None else self.from_features(features)
         self.backend.fill(self.statistics, 0.0)
-        (output,) = self.above.outputs
-        count = len(self.labels)
-        logits = np.empty((count, output.shape[1]), output.dtype)
-        kept = self.below.kept()
-        for rows in batches(np.arange(count), self.size):
-            if kept is None:
-                self.below.compute(rows)
-            else:
-                self.backend.write(self.below.output, padded(kept[rows], self.size, 0))
-            self.backend.write(self.batch_labels, padded(self.labels[rows], self.size, -1))
-            self.above.replay()
-            logits[rows] = self.backend.to_host(output)[: len(rows)]
+        self.feed.start(np.arange(self.count))
+        for _ in range(0, self.count, self.below.size):
+            self.feed.run(plan)
+        logits = self.backend.to_host(self.logits)
         loss, weight, correct, _ = self.backend.to_host(self.statistics)
         with np.errstate(invalid="ignore"):
-            return Evaluation(logits, float(correct / count), float(loss / weight))
+            return Evaluation(logits, float(correct / self.count), float(loss / weight))
+
+    def from_images(self) -> Plan:
+        """The test of the next batch of images, the whole network being computed."""
+
+        def program(recorder: Backend) -> list[Buffer]:
+            indices = self.feed.next(recorder, self.below.size)
+            inputs = self.below.stored_images, self.labels, indices, self.below.rng
+            x, y = augment(recorder, *inputs, self.below.augmentation)
+            return self._test(recorder, indices, x, y, slice(None))
+
+        return self._recorded(False, program)
+
+    def from_features(self, features: Buffer) -> Plan:
+        """The test of the next batch of images by their ``features [N, ...]``."""
+
+        def program(recorder: Backend) -> list[Buffer]:
+            indices = self.feed.next(recorder, self.below.size)
+            x, y = gather(recorder, features, self.labels, indices)
+            return self._test(recorder, indices, x, y, slice(self.below.depth, None))
+
+        return self._recorded(True, program)
+
+    def _recorded(self, above: bool, program: Callable[[Backend], list[Buffer]]) -> Plan:
+        """Recorded at first use; they run one at a time, and never beside the frozen layers."""
+        if above not in self.plans:
+            plans = [*self.plans.values(), *([self.below.plan] if self.below.depth else [])]
+            arenas = [plan.arena for plan in plans]
+            self.plans[above] = record(self.backend, program, arenas=arenas)
+        return self.plans[above]
+
+    def _test(
+        self, recorder: Backend, indices: Buffer, x: Tensor, y: Tensor, layers: slice
+    ) -> list[Buffer]:
+        logits = self.model(x, layers=layers)
+        SoftmaxCrossEntropy(self.statistics)(logits, y)
+        with recorder.scope("keep logits"):
+            recorder.scatter(logits.data, indices, self.logits)
+        return []
 
 
 def predict_logits(

@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 
 from fercore.backends.interface import Augmentation, Backend, Buffer
+from fercore.feed import Feed
 from fercore.files import unfinished
 from fercore.functions import augment
 from fercore.nn import Model
-from fercore.step import record
+from fercore.step import Plan, record
 
 BATCH = 128
 MEMORY = 2**30
@@ -220,23 +221,34 @@ class FrozenLayers:
         self.model, self.images, self.backend, self.shelf = model, images, backend, shelf
         self.augmentation = augmentation
         self.depth = model.frozen_layers()
-        size = max(min(BATCH, len(images)), 1)
-        self.indices = backend.from_host(np.zeros(size, dtype=np.int32))
+        self.size = max(min(BATCH, len(images)), 1)
+        self.feed = Feed(backend, len(images))
         self.rng = backend.from_host(np.zeros(4, dtype=np.uint32))
-        stored_images = backend.from_host(images)
-        labels = backend.from_host(np.zeros(len(images), dtype=np.int32))
+        self.stored_images = backend.from_host(images)
+        self.labels = backend.from_host(np.zeros(len(images), dtype=np.int32))
+        self._held: dict[Counters, Buffer] = {}
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """The features of the next batch of images."""
 
         def program(recorder: Backend) -> Sequence[Buffer]:
-            x, _ = augment(recorder, stored_images, labels, self.indices, self.rng, augmentation)
-            return [model(x, layers=slice(self.depth)).data]
+            indices = self.feed.next(recorder, self.size)
+            inputs = self.stored_images, self.labels, indices, self.rng
+            x, _ = augment(recorder, *inputs, self.augmentation)
+            return [self.model(x, layers=slice(self.depth)).data]
 
-        self.plan = record(backend, program)
-        (self.output,) = self.plan.outputs
+        return record(self.backend, program)
+
+    @property
+    def output(self) -> Buffer:
+        """Where the plan writes them."""
+        return self.plan.outputs[0]
 
     @property
     def feature_bytes(self) -> int:
         """Of one image."""
-        return int(self.output.nbytes) // len(self.indices)
+        return int(self.output.nbytes) // self.size
 
     def kept(self, counters: Counters = (0, 0, 0, 0)) -> np.ndarray | None:
         """The features ``[N, ...]`` of the view that ``counters`` draw; None if they are not kept.
@@ -251,17 +263,23 @@ class FrozenLayers:
 
         def compute(features: np.ndarray) -> None:
             self.backend.write(self.rng, np.array(counters, dtype=np.uint32))
-            for rows in batches(np.arange(len(features)), len(self.indices)):
-                self.compute(rows)
-                features[rows] = self.backend.to_host(self.output)[: len(rows)]
+            self.feed.start(np.arange(len(features)))
+            for start in range(0, len(features), self.size):
+                self.feed.run(self.plan)
+                rows = features[start : start + self.size]
+                rows[...] = self.backend.to_host(self.output)[: len(rows)]
 
         return self.shelf.get(key.hexdigest(), shape, self.output.dtype, compute)
 
-    def compute(self, rows: np.ndarray) -> None:
-        """Bring the features of some images, a batch at most, to ``output``."""
-        # A short batch is filled up with -1: rows that count for nothing.
-        self.backend.write(self.indices, padded(rows.astype(np.int32), len(self.indices), -1))
-        self.plan.replay()
+    def held(self, counters: Counters = (0, 0, 0, 0)) -> Buffer | None:
+        """What is ``kept``, in the backend's memory; None where that has no room for it, too."""
+        if counters not in self._held:
+            kept = self.kept(counters)
+            held = None if kept is None else self.backend.hold(kept)
+            if held is None:
+                return None
+            self._held[counters] = held
+        return self._held[counters]
 
     @functools.cached_property
     def _key(self) -> Any:
@@ -281,12 +299,3 @@ def batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """``order`` in pieces of ``size``, the last of which may be smaller."""
     for start in range(0, len(order), size):
         yield order[start : start + size]
-
-
-def padded(rows: np.ndarray, size: int, value: float) -> np.ndarray:
-    """``rows`` made ``size`` long at their end."""
-    if len(rows) == size:
-        return rows
-    full = np.full((size, *rows.shape[1:]), value, rows.dtype)
-    full[: len(rows)] = rows
-    return full

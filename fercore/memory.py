@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 
 from fercore import freeze, models
-from fercore.backends.interface import Backend
+from fercore.backends.interface import Backend, Buffer
 from fercore.backends.sketch import SketchBackend
 from fercore.config import Recipe
 from fercore.data.dataset import SIZE, Dataset
 from fercore.errors import FercoreError
 from fercore.evaluation import Evaluator
-from fercore.features import DISK, FeatureStore
+from fercore.features import DISK, FeatureStore, FrozenLayers
 from fercore.freeze import Strategy
 from fercore.fusions import separate
 from fercore.nn import Model
@@ -102,12 +102,13 @@ def footprint(workload: Workload, device: str, precision: str = "fp32") -> Footp
     take("steps", of_which=below)
     parts["frozen layers"] = below
     evaluators = [_evaluator(model, count, sketch) for count in workload.validation]
+    tests = [_tests(one) for one in evaluators]
     take("validation")
     if device in LAUNCHING:
-        _launch(frozen, steps, *([one.below.plan, one.above] for one in evaluators))
+        _launch(frozen, steps, *tests)
         take("kernels' scratch")
-    del stepper, frozen, steps, evaluators, optimizer
-    _evaluator(model, workload.tested, sketch)
+    del stepper, frozen, steps, evaluators, tests, optimizer
+    _tests(_evaluator(model, workload.tested, sketch))
     return Footprint(parts, sketch.peak)
 
 
@@ -172,13 +173,14 @@ def _steps(stepper: Stepper, workload: Workload) -> Iterator[Plan]:
     size = min(workload.recipe.batch_size, workload.images)
     sizes = [size, workload.images % size] if workload.images % size else [size]
     if stepper.frozen is not None:
+        features = _features(stepper.frozen)
         for one in sizes:
-            yield stepper.from_features(one)[0]
+            yield stepper.from_features(one, features)
         kept = workload.images * stepper.views * stepper.frozen.feature_bytes
         if kept <= DISK:
             return
     for one in sizes:  # there is no room for all the features
-        yield stepper.from_images(one)[0]
+        yield stepper.from_images(one)
 
 
 def _launch(*plans: Iterable[Plan]) -> None:
@@ -190,3 +192,17 @@ def _launch(*plans: Iterable[Plan]) -> None:
 def _evaluator(model: Model, count: int, backend: Backend) -> Evaluator:
     images = blank_images(count)
     return Evaluator(model, images.images, images.labels, backend)
+
+
+def _tests(evaluator: Evaluator) -> list[Plan]:
+    """What an evaluator records."""
+    if not evaluator.below.depth:
+        return [evaluator.from_images()]
+    return [evaluator.below.plan, evaluator.from_features(_features(evaluator.below))]
+
+
+def _features(frozen: FrozenLayers) -> Buffer:
+    """Of all images; they are held where they leave enough room, and so take none here."""
+    output = frozen.output
+    shape = (len(frozen.images), *output.shape[1:])
+    return frozen.backend.hold(np.broadcast_to(np.zeros((), output.dtype), shape))

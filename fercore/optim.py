@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,15 +45,19 @@ class Optimizer:
                 backend.fill(buffer, 0.0)
                 self.moments[f"{name}.{moment}"] = buffer
 
-    def start_step(self, learning_rate: float) -> None:
-        """Write what changes from step to step; call before each ``update`` or replay."""
-        self.steps += 1
-        corrections = 1 - BETA1**self.steps, 1 - BETA2**self.steps
-        self.backend.write(self.rates, np.array([learning_rate, *corrections, 1.0]))
+    def schedule(self, learning_rates: Sequence[float]) -> np.ndarray:
+        """What ``rates`` must hold in each of the next steps, which count as made: ``[S, 4]``."""
+        rows = []
+        for learning_rate in learning_rates:
+            self.steps += 1
+            corrections = 1 - BETA1**self.steps, 1 - BETA2**self.steps
+            rows.append((learning_rate, *corrections, 1.0))
+        return np.array(rows)
 
     def update(self, backend: Backend, gradients: Mapping[Tensor, Buffer]) -> None:
         """Move every parameter by its gradient, as far as its mask allows.
 
+        What changes from step to step is read from ``rates``, a row of ``schedule``.
         ``backend`` is this optimizer's own, or one that records for it.
         """
         recipe = self.recipe

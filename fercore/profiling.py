@@ -46,16 +46,15 @@ class Step:
             FeatureStore().shelf(),
         )
         self.starts_from = "images" if self.stepper.frozen is None else "features"
-        random = np.random.default_rng(0)
         self.plan: Plan
-        if self.stepper.frozen is not None:
-            self.plan, x, y = self.stepper.from_features(size)
-            if not sketched:
-                backend.write(x.data, random.random(x.shape, np.float32))
-            backend.write(y.data, random.integers(0, self.model.classes, size).astype(np.int32))
+        if self.stepper.frozen is None:
+            self.plan = self.stepper.from_images(size)
         else:
-            self.plan, indices = self.stepper.from_images(size)
-            backend.write(indices, random.integers(0, workload.images, size).astype(np.int32))
+            output = self.stepper.frozen.output
+            features = backend.empty((workload.images, *output.shape[1:]), output.dtype)
+            if not sketched:
+                backend.write(features, np.random.default_rng(0).random(features.shape, np.float32))
+            self.plan = self.stepper.from_features(size, features)
 
     @property
     def frozen_flops(self) -> int:
@@ -65,10 +64,11 @@ class Step:
         return self.model.flops(slice(self.model.frozen_layers()))
 
     def prepare(self) -> None:
-        """Write what changes from step to step; before each run of the plan's calls."""
-        self.optimizer.start_step(self.workload.recipe.learning_rate)
-        counters = np.array([0, 0, 1, self.optimizer.steps], dtype=np.uint32)
-        self.backend.write(self.stepper.rng, counters)
+        """Lay down an epoch, of which the next run of the plan's calls is the first step."""
+        first = self.optimizer.steps
+        rates = self.optimizer.schedule([self.workload.recipe.learning_rate])
+        schedule = np.repeat(rates, self.stepper.steps, axis=0)
+        self.stepper.feed.start(np.arange(self.workload.images), schedule, first)
 
     def runs(self) -> list[Run]:
         """Each call; where there are no events to time it by, it returns when its work is done."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from fercore.config import Recipe
 from fercore.data.dataset import Dataset
 from fercore.errors import FercoreError
 from fercore.evaluation import Evaluation, Evaluator
-from fercore.features import FeatureStore, FrozenLayers, Shelf, batches
+from fercore.features import FeatureStore, FrozenLayers, Shelf
+from fercore.feed import Feed
 from fercore.files import write_atomically
-from fercore.functions import SoftmaxCrossEntropy, augment
+from fercore.functions import SoftmaxCrossEntropy, augment, gather
 from fercore.nn import Context, Model
 from fercore.optim import Optimizer, Plateau, learning_rate
 from fercore.step import Plan, record
@@ -169,15 +170,17 @@ class _Loop:
         """One pass over the training images and the tests after it; returns its line of metrics."""
         self.epoch += 1
         started = time.monotonic()
-        order = permutation(self.count, self.seed, self.run, self.epoch)
-        count = self.recipe.steps_per_epoch(self.count)
-        self.stepper.start_epoch(self.seed, self.run, self.epoch)
-        for done, rows in enumerate(batches(order, self.recipe.batch_size), start=1):
-            step = self.optimizer.steps
-            rate = learning_rate(self.recipe, step, count, self.plateau)
-            self.stepper.step(rows, rate, (self.seed, self.run, self.epoch, step))
+        count, first = self.recipe.steps_per_epoch(self.count), self.optimizer.steps
+        rates = [
+            learning_rate(self.recipe, step, count, self.plateau)
+            for step in range(first, first + count)
+        ]
+        self.stepper.start_epoch(self.seed, self.run, self.epoch, rates)
+        for done in range(count):
+            left = self.count - done * self.recipe.batch_size
+            self.stepper.step(min(left, self.recipe.batch_size))
             if on_step:
-                on_step(done, count)
+                on_step(done + 1, count)
         loss, accuracy = self.stepper.finish_epoch()
         seconds = time.monotonic() - started
         self._check_finite(loss)
@@ -188,7 +191,7 @@ class _Loop:
         line = {
             "epoch": self.epoch,
             "steps": self.optimizer.steps,
-            "learning_rate": rate,
+            "learning_rate": rates[-1],
             "train_loss": loss,
             "train_accuracy": accuracy,
             "validation": {
@@ -311,11 +314,13 @@ class Stepper:
         shelf: Shelf,
     ) -> None:
         self.model, self.optimizer, self.recipe, self.backend = model, optimizer, recipe, backend
+        self.count = len(training)
         self.images = backend.from_host(training.images)
-        self.host_labels = training.labels.astype(np.int32)
-        self.labels = backend.from_host(self.host_labels)
+        self.labels = backend.from_host(training.labels.astype(np.int32))
         self.rng = backend.from_host(np.zeros(4, dtype=np.uint32))
         self.view_rng = backend.from_host(np.zeros(4, dtype=np.uint32))
+        self.steps = recipe.steps_per_epoch(self.count)
+        self.feed = Feed(backend, self.count, steps=self.steps, rng=self.rng, rates=optimizer.rates)
         self.statistics = backend.empty((4,), "float64")
         self.class_weights = None
         if recipe.class_weights == "balanced":
@@ -328,77 +333,65 @@ class Stepper:
         self.frozen = None
         if self.views and model.frozen_layers():
             self.frozen = FrozenLayers(model, training.images, backend, shelf, self.augmentation)
-        self.features: np.ndarray | None = None  # of the epoch's view, if they are kept
-        self.plans: dict[int, tuple[Plan, Buffer]] = {}  # batch size -> steps from images
-        self.plans_above: dict[int, tuple[Plan, Tensor, Tensor]] = {}  # from features
+        self.features: Buffer | None = None  # of the epoch's view, if they are held
+        self.plans: dict[int, Plan] = {}  # by batch size, steps from images
+        self.plans_above: dict[tuple[int, int], Plan] = {}  # by size and view, from features
 
-    def start_epoch(self, seed: int, run: int, epoch: int) -> None:
-        """Turn to the epoch's view of the images; all runs of a seed have the same views."""
+    def start_epoch(self, seed: int, run: int, epoch: int, rates: Sequence[float]) -> None:
+        """Lay down what the epoch's steps need: an order, a view, and a learning rate for each.
+
+        All runs of a seed have the same views of the images.
+        """
         view = (seed, 0, (epoch - 1) % self.views, 0) if self.views else (seed, run, epoch, 0)
         self.backend.write(self.view_rng, np.array(view, dtype=np.uint32))
-        self.features = self.frozen.kept(view) if self.frozen else None
+        self.features = self.frozen.held(view) if self.frozen else None
+        first = self.optimizer.steps
+        self.backend.write(self.rng, np.array([seed, run, epoch, first], dtype=np.uint32))
+        order = permutation(self.count, seed, run, epoch)
+        self.feed.start(order, self.optimizer.schedule(rates), first)
         self.backend.fill(self.statistics, 0.0)
 
-    def step(self, rows: np.ndarray, rate: float, counters: tuple[int, int, int, int]) -> None:
-        """One update from the images at ``rows``."""
-        plan = self._prepare(rows)
-        self.backend.write(self.rng, np.array(counters, dtype=np.uint32))
-        self.optimizer.start_step(rate)
-        plan.replay()
+    def step(self, size: int) -> None:
+        """One update from the next ``size`` images of the epoch."""
+        above = self.features is not None
+        self.feed.run(self.from_features(size, self.features) if above else self.from_images(size))
 
     def finish_epoch(self) -> tuple[float, float]:
         """Mean loss and accuracy over the epoch, while the weights were moving."""
         loss, weight, correct, count = self.backend.to_host(self.statistics)
         return float(loss / weight), float(correct / count)
 
-    def _prepare(self, rows: np.ndarray) -> Plan:
-        """The step for so many images, with these as its input."""
-        if self.features is None:
-            plan, indices = self.from_images(len(rows))
-            self.backend.write(indices, rows.astype(np.int32))
-            return plan
-        plan, x, y = self.from_features(len(rows))
-        self.backend.write(x.data, self.features[rows])
-        self.backend.write(y.data, self.host_labels[rows])
-        return plan
-
-    def from_images(self, size: int) -> tuple[Plan, Buffer]:
-        """The step that gathers ``size`` images, and the buffer of their indices."""
+    def from_images(self, size: int) -> Plan:
+        """The step that gathers ``size`` images."""
         if size not in self.plans:
-            indices = self.backend.from_host(np.zeros(size, dtype=np.int32))
 
             def program(recorder: Backend) -> list[Buffer]:
+                indices = self.feed.next(recorder, size)
                 x, y = augment(
                     recorder, self.images, self.labels, indices, self.view_rng, self.augmentation
                 )
                 return self._learn(recorder, x, y, slice(None))
 
-            self.plans[size] = self._record(program), indices
+            self.plans[size] = self._record(program)
         return self.plans[size]
 
-    def from_features(self, size: int) -> tuple[Plan, Tensor, Tensor]:
-        """The step of the layers above the frozen ones, and its input: features and labels."""
-        if size not in self.plans_above:
-            assert self.frozen is not None, "nothing is frozen, or views do not come again"
-            features = self.frozen.output
-            buffers = (
-                self.backend.empty((size, *features.shape[1:]), features.dtype),
-                self.backend.empty((size,), "int32"),
-            )
+    def from_features(self, size: int, features: Buffer) -> Plan:
+        """The step of the layers above the frozen ones, on ``features [images, ...]`` of a view."""
+        key = size, id(features)  # which live as long as the plans that read them
+        if key not in self.plans_above:
             layers = slice(self.model.frozen_layers(), None)
 
             def program(recorder: Backend) -> list[Buffer]:
-                x, y = (Tensor(recorder, buffer) for buffer in buffers)
+                indices = self.feed.next(recorder, size)
+                x, y = gather(recorder, features, self.labels, indices)
                 return self._learn(recorder, x, y, layers)
 
-            x, y = (Tensor(self.backend, buffer) for buffer in buffers)
-            self.plans_above[size] = self._record(program), x, y
-        return self.plans_above[size]
+            self.plans_above[key] = self._record(program)
+        return self.plans_above[key]
 
     def _record(self, program: Callable[[Backend], list[Buffer]]) -> Plan:
         """Steps run one at a time, so smaller ones use the memory of larger ones."""
-        plans = [plan for plan, *_ in self.plans.values()]
-        plans += [plan for plan, *_ in self.plans_above.values()]
+        plans = [*self.plans.values(), *self.plans_above.values()]
         return record(self.backend, program, arenas=[plan.arena for plan in plans])
 
     def _learn(self, recorder: Backend, x: Tensor, y: Tensor, layers: slice) -> list[Buffer]:

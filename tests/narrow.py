@@ -103,7 +103,7 @@ class Training:
             self.indices[size] = self.backend.from_host(rows)
         self.backend.write(self.indices[size], rows)
         self.backend.write(self.rng, np.array([7, 1, 2, step], dtype=np.uint32))
-        self.optimizer.start_step(0.05 / (1 + step))
+        start_step(self.optimizer, 0.05 / (1 + step))
 
     def record(self, size: int) -> Plan:
         self.indices.setdefault(size, self.backend.from_host(self.order[:size]))
@@ -130,6 +130,11 @@ class Training:
         tensors["statistics"] = self.backend.to_host(self.statistics)
         tensors["rates"] = self.backend.to_host(self.optimizer.rates)
         return {name: array.tobytes() for name, array in tensors.items()}
+
+
+def start_step(optimizer: Optimizer, learning_rate: float) -> None:
+    """Write the rates of one step, as an epoch's feed would."""
+    optimizer.backend.write(optimizer.rates, optimizer.schedule([learning_rate])[0])
 
 
 def logits_of(model: Model, backend: Any, x: np.ndarray, context: Context = Context()) -> Any:

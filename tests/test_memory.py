@@ -119,7 +119,8 @@ def test_parts():
     assert parts["parameters"] == 4 * model.num_parameters()
     assert parts["moments"] == 4 * model.num_parameters() + 32
     pictures = 37 * (48 * 48 + 4)
-    assert parts["images"] == pictures + 2 * 16 + 32  # counters and statistics
+    epoch = 37 * 4 + 3 * 32 + 12  # order, rates of three steps, cursor
+    assert parts["images"] == pictures + epoch + 2 * 16 + 32  # counters and statistics
     frozen = footprint(replace(workload, strategy=freeze.STRATEGIES["FC"]), "cpu").parts
     assert frozen["parameters"] == parts["parameters"]
     trained = sum(

@@ -17,9 +17,9 @@ import pytest
 
 TESTS = ("tests/backends", "tests/functions", "tests/test_numba_step.py")
 FILES = {
-    *("test_augment", "test_batch_norm", "test_contract", "test_conv2d", "test_dropout"),
-    *("test_linear", "test_max_pool", "test_memory", "test_softmax_cross_entropy"),
-    *("test_updates", "test_numba_step"),
+    *("test_augment", "test_batch_norm", "test_batches", "test_contract", "test_conv2d"),
+    *("test_dropout", "test_linear", "test_max_pool", "test_memory"),
+    *("test_softmax_cross_entropy", "test_updates", "test_numba_step"),
 }
 """Those that have to have run: one for each operation, and the whole step."""
 

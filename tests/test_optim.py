@@ -12,7 +12,7 @@ from fercore.config import Recipe
 from fercore.masks import FROZEN, GradientMask
 from fercore.nn import Parameter
 from fercore.optim import Optimizer, Plateau, learning_rate
-from tests.narrow import MASKS, Training, narrow
+from tests.narrow import MASKS, Training, narrow, start_step
 
 RECIPES = {
     "plain sgd": Recipe(optimizer="sgd", momentum=0.0, nesterov=False, weight_decay=0.0),
@@ -67,7 +67,7 @@ def test_updates_follow_the_formula(backend, random, recipe):
     steps = [{name: random.standard_normal(SHAPES[name]) for name in moving} for _ in range(4)]
     optimizer = Optimizer(parameters, RECIPES[recipe], backend)
     for t, step in enumerate(steps, start=1):
-        optimizer.start_step(rate_of(t))
+        start_step(optimizer, rate_of(t))
         gradients = {parameters[n]: backend.from_host(g) for n, g in step.items()}
         optimizer.update(backend, gradients)
     assert optimizer.steps == 4
@@ -85,7 +85,7 @@ def test_weight_decay_spares_biases_and_normalisation(backend):
         parameter.overwrite(np.ones(parameter.shape))
     recipe = Recipe(optimizer="sgd", momentum=0.0, nesterov=False, weight_decay=0.5)
     optimizer = Optimizer(model.parameters(), recipe, backend)
-    optimizer.start_step(0.5)
+    start_step(optimizer, 0.5)
     gradients = {p: backend.from_host(np.zeros(p.shape)) for p in model.parameters().values()}
     optimizer.update(backend, gradients)
     for name, parameter in model.parameters().items():
@@ -96,7 +96,7 @@ def test_weight_decay_spares_biases_and_normalisation(backend):
 def test_rates_hold_the_learning_rate_and_adam_s_corrections(backend):
     optimizer = Optimizer({}, RECIPES["adam"], backend)
     for step in (1, 2, 3):
-        optimizer.start_step(0.25)
+        start_step(optimizer, 0.25)
         expected = [0.25, 1 - 0.9**step, 1 - 0.999**step, 1.0]
         np.testing.assert_array_equal(backend.to_host(optimizer.rates), expected)
 

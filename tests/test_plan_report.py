@@ -69,6 +69,7 @@ def flops_by_hand(model):
 def bytes_by_hand(model, batch):
     """Of a step in float32: what every call reads and writes, one by one."""
     n, total = batch, 0
+    total += 2 * 4 * n + 2 * 12 + 32 + 16 + 32  # order, indices; cursor, rates twice, counters
     total += n * (48 * 48 * 5 + 4 + 4 + 4) + 16  # images, labels, indices; x, y; counters
     for _, side, inputs, outputs, pooled in CONVOLUTIONS[model]:
         x, before = n * side**2 * inputs, n * side**2 * outputs
@@ -187,7 +188,7 @@ def test_frozen_layers_have_no_calls_no_launches_and_no_buffers(model, strategy)
     named = [call.label for call in report.calls] + [buffer.name for buffer in report.buffers]
     layers = {re.match(r"[a-z]+[\d_]*", name)[0] for name in named}
     learns = {layer for layer in layers if layer.startswith(TRAINED[strategy])}
-    rest = {"augment", "loss", "dropout1", "dropout2"}
+    rest = {"batch", "augment", "features", "loss", "dropout1", "dropout2"}
     pools = {"pool1_2", "pool2_2", "pool3_3", "pool4_3"} if model == "tiny-bn" else set()
     assert layers - learns - rest - pools == set()
     assert (

@@ -84,7 +84,8 @@ def test_settings_of_a_study(capsys):
     )
     made = plan(capsys, "study.toml", "--strategy", "mine", "--device", "emulated")
     assert (made["model"], made["batch"], made["strategy"]) == ("svgg5", 20, "mine")
-    assert {call["label"].partition(" ")[0] for call in made["calls"]} == {"fc3", "loss"}
+    layers = {call["label"].partition(" ")[0] for call in made["calls"]}
+    assert layers == {"batch", "features", "fc3", "loss"}
     made = plan(capsys, "study.toml", "--device", "emulated", "--model", "tiny", "--batch", "30")
     assert (made["model"], made["batch"]) == ("tiny", 30)
 

@@ -153,7 +153,7 @@ def test_all_strategies_see_the_same_views(backend):
         stepper = Stepper(model, optimizer, striped(4), recipe, backend, shelf)
         views = []
         for epoch in range(1, 7):
-            stepper.start_epoch(5, 7 if strategy == "FC" else 8, epoch)
+            stepper.start_epoch(5, 7 if strategy == "FC" else 8, epoch, [0.1])
             views.append(tuple(backend.to_host(stepper.view_rng)))
         seen[strategy] = views
         assert views[:3] == views[3:]

@@ -54,6 +54,9 @@ class NumbaRuntime:
         host: np.ndarray = buffer.copy_to_host()
         return host
 
+    def synchronize(self) -> None:
+        cuda.synchronize()
+
     def range(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()  # Numba has no names for profilers
 

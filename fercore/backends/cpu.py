@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from fercore.backends.device_checks import check_advance, check_gather, check_scatter
 from fercore.backends.interface import Augmentation, Backend, Epilogue
 from fercore.errors import FercoreError
 
@@ -260,6 +261,34 @@ class CpuBackend(Backend):
         )
 
     # -- input, loss, update --------------------------------------------------------------------
+
+    def advance(
+        self,
+        cursor: Array,
+        order: Array,
+        schedule: Array | None,
+        indices: Array,
+        rng: Array | None,
+        rates: Array | None,
+    ) -> None:
+        check_advance(cursor, order, schedule, indices, rng, rates)
+        first, step, number = (int(count) for count in cursor)
+        rows = order[first : first + len(indices)]
+        indices[: len(rows)], indices[len(rows) :] = rows, -1
+        if schedule is not None and rates is not None:
+            rates[:] = schedule[min(step, len(schedule) - 1)]
+        if rng is not None:
+            rng[3] = number
+        cursor[:] = first + len(indices), step + 1, number + 1
+
+    def gather(self, table: Array, indices: Array, out: Array, *, padding: int = 0) -> None:
+        check_gather(table, indices, out)
+        np.take(table, indices, axis=0, out=out, mode="clip")  # any other mode makes a copy
+        out[indices < 0] = padding
+
+    def scatter(self, values: Array, indices: Array, table: Array) -> None:
+        check_scatter(values, indices, table)
+        table[indices[indices >= 0]] = values[indices >= 0]
 
     def augment(
         self,

@@ -9,6 +9,7 @@ names the argument.
 from __future__ import annotations
 
 import importlib
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
@@ -22,9 +23,12 @@ from cuda_kernels.compilers import BuildError
 from cuda_kernels.linear import to_bf16
 from cuda_kernels.specs import Precision
 from fercore.backends.device_checks import (
+    check_advance,
     check_conv2d,
+    check_gather,
     check_mask,
     check_pool,
+    check_scatter,
     reads,
     shape_of,
     writes,
@@ -34,6 +38,7 @@ from fercore.errors import FercoreError
 
 OPERATIONS = (
     "augment",
+    "batches",
     "batch_norm",
     "conv2d",
     "dropout",
@@ -46,6 +51,9 @@ OPERATIONS = (
 
 BF16 = np.dtype(np.uint16)
 """Numbers of which buffers hold the bits."""
+
+HELD = 4
+"""Held arrays may take one of so many parts of the memory that is free or theirs."""
 
 TENSOR_CORES = 80
 """Ampere: the oldest GPUs whose tensor cores multiply tf32 and bf16."""
@@ -79,6 +87,7 @@ class DeviceBackend(Backend):
         # stands in. All packages compute in fp32 when nothing is said, Numba's in nothing else.
         self._options = {} if precision == "fp32" else {"precision": precision}
         self._partials: dict[int, Buffer] = {}  # by size: a captured step keeps using its own
+        self._held: list[weakref.ref[Any]] = []  # buffers, as long as somebody uses them
 
     @property
     def compute_dtype(self) -> np.dtype:
@@ -128,6 +137,19 @@ class DeviceBackend(Backend):
         if buffer.dtype == BF16 and array.dtype.kind == "f":
             array = to_bf16(array)
         self._runtime.copy_in(buffer, np.asarray(array, buffer.dtype, order="C"))
+
+    def hold(self, array: np.ndarray) -> Buffer | None:
+        self._held = [one for one in self._held if one() is not None]
+        held = sum(buffer.nbytes for one in self._held if (buffer := one()) is not None)
+        free = self.free_memory()
+        if free is not None and array.nbytes + held > (free + held) // HELD:
+            return None
+        buffer = self.from_host(array)
+        self._held.append(weakref.ref(buffer))
+        return buffer
+
+    def synchronize(self) -> None:
+        self._runtime.synchronize()
 
     def view(self, buffer: Buffer, offset: int, shape: Sequence[int], dtype: Any) -> Buffer:
         return self._runtime.view(buffer, offset, shape, dtype)
@@ -419,6 +441,30 @@ class DeviceBackend(Backend):
         )
 
     # -- input, loss, update --------------------------------------------------------------------
+
+    def advance(
+        self,
+        cursor: Buffer,
+        order: Buffer,
+        schedule: Buffer | None,
+        indices: Buffer,
+        rng: Buffer | None,
+        rates: Buffer | None,
+    ) -> None:
+        check_advance(cursor, order, schedule, indices, rng, rates)
+        self._kernels.batches.advance(self._runtime, cursor, order, schedule, indices, rng, rates)
+
+    def gather(self, table: Buffer, indices: Buffer, out: Buffer, *, padding: int = 0) -> None:
+        check_gather(table, indices, out)
+        if table.dtype.itemsize not in (2, 4):
+            raise ValueError(f"table must have 2 or 4 bytes an entry, and is {table.dtype}")
+        self._kernels.batches.gather(self._runtime, table, indices, out, padding=padding)
+
+    def scatter(self, values: Buffer, indices: Buffer, table: Buffer) -> None:
+        check_scatter(values, indices, table)
+        if table.dtype != self.dtype:
+            raise ValueError(f"table must be {self.dtype}, and is {table.dtype}")
+        self._kernels.batches.scatter(self._runtime, values, indices, table)
 
     def augment(
         self,

@@ -73,3 +73,42 @@ def check_mask(mask: Buffer | None, parameter: Buffer) -> None:
     if mask is not None:
         one_a_channel = mask.shape == parameter.shape[:1]
         reads(parameter.shape[:1] if one_a_channel else parameter.shape, np.uint8, mask=mask)
+
+
+def check_advance(
+    cursor: Buffer,
+    order: Buffer,
+    schedule: Buffer | None,
+    indices: Buffer,
+    rng: Buffer | None,
+    rates: Buffer | None,
+) -> None:
+    """Refuse what ``advance`` could not read or write."""
+    writes((3,), np.uint32, cursor=cursor)
+    reads(shape_of(1, order=order), np.int32, order=order)
+    writes(shape_of(1, indices=indices), np.int32, indices=indices)
+    writes((4,), np.uint32, rng=rng)
+    writes((4,), np.float64, rates=rates)
+    if (schedule is None) != (rates is None):
+        raise ValueError("schedule and rates come together")
+    if schedule is not None:
+        steps, _ = shape_of(2, schedule=schedule)
+        reads((steps, 4), np.float64, schedule=schedule)
+        if steps == 0:
+            raise ValueError("schedule must have a row")
+
+
+def check_gather(table: Buffer, indices: Buffer, out: Buffer) -> None:
+    """Refuse rows that do not fit their table."""
+    (count,) = shape_of(1, indices=indices)
+    reads((count,), np.int32, indices=indices)
+    reads(table.shape, table.dtype, table=table)
+    writes((count, *table.shape[1:]), table.dtype, out=out)
+
+
+def check_scatter(values: Buffer, indices: Buffer, table: Buffer) -> None:
+    """Refuse rows that do not fit their table."""
+    (count,) = shape_of(1, indices=indices)
+    reads((count,), np.int32, indices=indices)
+    reads((count, *table.shape[1:]), table.dtype, values=values)
+    writes(table.shape, table.dtype, table=table)

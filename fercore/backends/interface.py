@@ -7,7 +7,7 @@ signatures. Conventions that hold for all of them:
 * Methods write into the buffers they are given and return nothing. Outputs may hold anything
   before the call, even NaN, and are wholly overwritten unless a docstring says "adds to".
 * Inputs are never modified. Buffers are C-contiguous; outputs never overlap inputs, except in
-  ``accumulate`` and the updates, which modify their first argument in place.
+  ``accumulate``, ``advance`` and the updates, which modify their first argument in place.
 * A ``None`` output is not wanted and not computed. A ``None`` optional input is absent.
 * Layout is NHWC: images ``[N, H, W, C]``, convolution weights ``[O, KH, KW, C]``, fully connected
   weights ``[O, I]``. Labels are int32, where -1 marks a padding row that counts for nothing.
@@ -19,7 +19,7 @@ signatures. Conventions that hold for all of them:
 * Scalars that change from step to step live in two small buffers, so that a recorded step can be
   replayed without touching its calls: ``rng`` (uint32 ``[4]``: seed, run, epoch, step) and
   ``rates`` (float64 ``[4]``: learning rate, Adam's two bias corrections ``1 - beta**t``, and the
-  clipping factor written by ``clip_gradients``).
+  clipping factor written by ``clip_gradients``). ``advance`` writes both for the step at hand.
 
 Random numbers are Philox4x32-10 (Salmon et al., SC 2011) with key ``(seed, run)``.
 """
@@ -120,6 +120,17 @@ class Backend(ABC):
 
         Floating numbers are rounded to the buffer's dtype, bf16 included.
         """
+
+    def hold(self, array: np.ndarray) -> Buffer | None:
+        """``array``, as ``to_host`` gives them, in a buffer that is only read.
+
+        It is the array itself where buffers are NumPy's, else a copy, or None where that would
+        take too much of the room that is left.
+        """
+        return array
+
+    def synchronize(self) -> None:  # noqa: B027 (where all is done at once there is no queue)
+        """Wait until everything asked for so far is done."""
 
     @abstractmethod
     def view(self, buffer: Buffer, offset: int, shape: Sequence[int], dtype: Any) -> Buffer:
@@ -316,6 +327,40 @@ class Backend(ABC):
         """
 
     # -- input, loss, update --------------------------------------------------------------------
+
+    @abstractmethod
+    def advance(
+        self,
+        cursor: Buffer,
+        order: Buffer,
+        schedule: Buffer | None,
+        indices: Buffer,
+        rng: Buffer | None,
+        rates: Buffer | None,
+    ) -> None:
+        """Turn to the next step of an epoch, whose order and rates were written at its beginning.
+
+        ``cursor`` (uint32 ``[3]``) counts the rows and the steps of the epoch that are done, and
+        the steps of the run. ``indices`` (int32 ``[N]``) receives the next rows of ``order`` (int32
+        ``[M]``), and -1 beyond its end; ``rates`` the step's row of ``schedule`` (float64 ``[S,
+        4]``), the last one beyond its end; ``rng[3]`` the number of the step in the run. Then
+        ``cursor`` moves on by ``(N, 1, 1)``. There is a ``schedule`` where there are ``rates``.
+        """
+
+    @abstractmethod
+    def gather(self, table: Buffer, indices: Buffer, out: Buffer, *, padding: int = 0) -> None:
+        """``out [N, ...] = table[indices]`` for a ``table [M, ...]`` of any dtype of steps.
+
+        ``indices`` is int32 ``[N]``; -1 gives a row of ``padding``.
+        """
+
+    @abstractmethod
+    def scatter(self, values: Buffer, indices: Buffer, table: Buffer) -> None:
+        """``table[indices] = values`` for ``values [N, ...]`` of the backend's ``dtype``.
+
+        ``indices`` is int32 ``[N]``, all different; a row with -1 is left out, and what no index
+        names stays as it is.
+        """
 
     @abstractmethod
     def augment(

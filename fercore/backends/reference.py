@@ -258,6 +258,33 @@ class ReferenceBackend(Backend):
 
     # -- input, loss, update --------------------------------------------------------------------
 
+    def advance(
+        self,
+        cursor: Array,
+        order: Array,
+        schedule: Array | None,
+        indices: Array,
+        rng: Array | None,
+        rates: Array | None,
+    ) -> None:
+        row, step, number = (int(count) for count in cursor)
+        for i in range(len(indices)):
+            indices[i] = order[row + i] if row + i < len(order) else -1
+        if schedule is not None and rates is not None:
+            rates[...] = schedule[min(step, len(schedule) - 1)]
+        if rng is not None:
+            rng[3] = number
+        cursor[...] = row + len(indices), step + 1, number + 1
+
+    def gather(self, table: Array, indices: Array, out: Array, *, padding: int = 0) -> None:
+        rows = [np.full_like(out[0], padding) if i < 0 else table[i] for i in indices]
+        _store(out, np.stack(rows))
+
+    def scatter(self, values: Array, indices: Array, table: Array) -> None:
+        for index, value in zip(indices, values, strict=True):
+            if index >= 0:
+                table[index] = value
+
     def augment(
         self,
         images: Array,

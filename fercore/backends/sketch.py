@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from cuda_kernels.noting import Launch, NotingRuntime
+from cuda_kernels.noting import Launch, NotingRuntime, Sketch
 from cuda_kernels.specs import Precision
 from fercore.backends.device import DeviceBackend
 from fercore.backends.interface import Buffer
@@ -35,6 +35,10 @@ class SketchBackend(DeviceBackend):
         """What would have been launched since the last time this was asked."""
         launches, self._noting.launches = self._noting.launches, []
         return launches
+
+    def hold(self, array: np.ndarray) -> Buffer:
+        """A buffer that does not count: a device holds nothing that leaves no room."""
+        return Sketch(array.shape, array.dtype)
 
     def write(self, buffer: Buffer, array: np.ndarray) -> None:
         """Nothing: there is no memory to write to."""

@@ -5,6 +5,7 @@ from fercore.functions.batch_norm import BatchNorm
 from fercore.functions.conv2d import Conv2d
 from fercore.functions.dropout import Dropout
 from fercore.functions.flatten import Flatten
+from fercore.functions.gather import gather
 from fercore.functions.linear import Linear
 from fercore.functions.max_pool import MaxPool
 from fercore.functions.relu import Relu
@@ -20,4 +21,5 @@ __all__ = [
     "Relu",
     "SoftmaxCrossEntropy",
     "augment",
+    "gather",
 ]

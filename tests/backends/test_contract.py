@@ -27,6 +27,8 @@ NO_ARITHMETIC = {
     "share",
     "capture",
     "free_memory",
+    "hold",
+    "synchronize",
 }
 RNG = np.array([1, 2, 3, 4], np.uint32)
 RATES = np.array([0.1, 0.2, 0.3, 0.5])
@@ -93,6 +95,19 @@ def calls() -> dict[str, tuple[tuple, dict]]:
             (real(4, 5, 3), real(4, 5, 3), real(3), real(3), positive, moving, *norm_out),
             {},
         ),
+        "advance": (
+            (
+                InPlace(np.array([2, 1, 8], np.uint32)),
+                indices,
+                random.random((3, 4)),
+                Out(3, dtype=np.int32),
+                InPlace(RNG),
+                Out(4, dtype=np.float64),
+            ),
+            {},
+        ),
+        "gather": ((real(5, 2, 3), indices, Out(4, 2, 3)), {"padding": 0}),
+        "scatter": ((real(4, 2, 3), indices, InPlace(real(5, 2, 3))), {}),
         "augment": (
             (images, labels, indices, RNG, Out(4, 9, 8, 1), Out(4, dtype=np.int32)),
             {"augmentation": Augmentation(0.5, 2.0, 10.0, 0.1, 3)},
@@ -191,6 +206,7 @@ BUFFERS = [
 
 
 TABLES = {("augment", 0), ("augment", 1)}  # any number of images, any number of labels
+TABLES |= {("advance", 1), ("advance", 2), ("advance", 3), ("gather", 0), ("scatter", 2)}  # rows
 
 
 @pytest.mark.parametrize(
