@@ -11,6 +11,7 @@ BENCHMARKS = {
     "compare": "what two sweeps of kernels say is faster or slower",
     "step": "images per second of a whole training step, against PyTorch",
     "frozen": "training above frozen layers, against PyTorch with and without kept features",
+    "runs": "how many small runs side by side a device carries out fastest",
     "layers": "time of every convolution, by Winograd's algorithm and directly",
     "accuracy": "the same network and recipe trained by PyTorch, or by another of our algorithms",
 }

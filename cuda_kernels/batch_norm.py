@@ -3,7 +3,7 @@
 ``x [..., C]``, ``out`` and their gradients are float32, or bf16 (uint16 arrays of bits) with
 ``precision="bf16"``; everything else that is floating is float32.
 
-Partial sums lie in a scratch buffer of 0.4 MB, which a runtime's first call allocates: so it
+Partial sums lie in a scratch buffer of 0.4 MB, which a thread's first call allocates: so it
 comes before a graph is captured.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -226,20 +225,14 @@ def _of_slices(sizes: Channels) -> Channels:
     return Channels(sizes.slices, sizes.c, entries, 8 * entries)
 
 
-_SCRATCHES: WeakKeyDictionary[Runtime, Buffer] = WeakKeyDictionary()
 _PARTIAL_BYTES = 2 * 8 * MOST_CHANNELS
 _SHARES_BYTES = 2 * 4 * MOST_CHANNELS
 
 
 def _scratch(runtime: Runtime, sizes: Channels) -> tuple[Buffer, Buffer]:
-    """The runtime's float64 ``[slices, 2, C]`` for partial sums and float32 ``[2, C]`` for shares.
-
-    Its size never changes, so recorded launches may point to it; launches run in order, so one is
-    enough.
-    """
-    if runtime not in _SCRATCHES:
-        _SCRATCHES[runtime] = runtime.empty((_PARTIAL_BYTES + _SHARES_BYTES,), np.uint8)
-    scratch, c = _SCRATCHES[runtime], min(sizes.c, MOST_CHANNELS)
+    """Float64 ``[slices, 2, C]`` for partial sums and float32 ``[2, C]`` for shares."""
+    scratch = runtime.scratch("channels", _PARTIAL_BYTES + _SHARES_BYTES, np.uint8)
+    c = min(sizes.c, MOST_CHANNELS)
     return (
         runtime.view(scratch, 0, (sizes.slices, 2, c), np.float64),
         runtime.view(scratch, _PARTIAL_BYTES, (2, c), np.float32),

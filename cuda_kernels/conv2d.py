@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -317,8 +316,6 @@ def epilogue_gradient(
 
 # -- partial sums ---------------------------------------------------------------------------------
 
-_scratch: WeakKeyDictionary[Runtime, Buffer] = WeakKeyDictionary()
-
 
 def _run_sliced(
     runtime: Runtime,
@@ -331,17 +328,14 @@ def _run_sliced(
 ) -> None:
     """Launch a kernel that sums slices of the pixels, and add these up.
 
-    Partial sums lie in memory that a runtime has once: launches run in order, so one gradient is
-    done with it before the next begins. All blocks together fill it at most, and recorded graphs
-    may use it for as long as the runtime lives. The first call of all must not be a recorded one.
+    Partial sums lie in the runtime's scratch, which all blocks together fill at most.
     """
-    if runtime not in _scratch:
-        _scratch[runtime] = runtime.empty((BLOCKS * tensor_cores.EDGE**2,), np.float32)
+    scratch = runtime.scratch("partial sums", BLOCKS * tensor_cores.EDGE**2, np.float32)
     slices = kernel.grid(problem)[1]
     alone = slices == 1  # then the only slice is the sum
     partial = total
     if not alone:
-        partial = runtime.view(_scratch[runtime], 0, (slices, *total.shape), np.float32)
+        partial = runtime.view(scratch, 0, (slices, *total.shape), np.float32)
     arguments |= {"slice": _slice(pixels, slices), "accumulate": alone and accumulate}
     runtime.launch_for(kernel, problem, {**arguments, "partial": partial})
     if not alone:

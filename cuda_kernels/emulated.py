@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ class _Launch(ctypes.Structure):
 
 
 class EmulatedRuntime(Runtime):
-    """Runs each launch at once, on one core; buffers are NumPy arrays.
+    """Runs each launch at once, one at a time whoever asks; buffers are NumPy arrays.
 
     ``order`` is that of blocks, and of the threads between two barriers: a kernel that is right
     gives the same bits in all of them. ``seed`` chooses one of the random orders. ``arch`` is the
@@ -64,7 +65,7 @@ class EmulatedRuntime(Runtime):
         self.arch = arch
         self._order = ORDERS.index(order)
         self._seed = seed
-        self._recording: list[Callable[[], None]] | None = None
+        self._own = threading.local()
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
         self._not_while_capturing("allocate")
@@ -126,15 +127,20 @@ class EmulatedRuntime(Runtime):
         else:
             self._recording.append(run)
 
+    @property
+    def _recording(self) -> list[Callable[[], None]] | None:
+        """Launches of the graph that the calling thread captures; None while it captures none."""
+        return getattr(self._own, "recording", None)
+
     @contextmanager
     def capture(self) -> Iterator[EmulatedGraph]:
         self._not_while_capturing("capture")
         recording: list[Callable[[], None]] = []
-        self._recording = recording
+        self._own.recording = recording
         try:
             yield EmulatedGraph(recording)
         finally:
-            self._recording = None
+            self._own.recording = None
 
     def event(self) -> EmulatedEvent:
         return EmulatedEvent()

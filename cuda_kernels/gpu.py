@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ _DEFAULT_SHARED = 48 << 10  # above this a kernel has to say how much dynamic sh
 
 
 class CupyRuntime(Runtime):
-    """One stream of one GPU; buffers are CuPy arrays.
+    """One GPU, with a stream for each thread; buffers are CuPy arrays.
 
     Raises UnavailableError when CuPy, the driver or the GPU is missing.
     """
@@ -28,10 +29,18 @@ class CupyRuntime(Runtime):
         self._cupy = _import_cupy(device)
         self._device = self._cupy.cuda.Device(device)
         self.arch = int(self._device.compute_capability)
-        with self._device:
-            self._stream = self._cupy.cuda.Stream(non_blocking=True)  # the default one: no graphs
+        self._own = threading.local()
         self._modules: dict[Path, Any] = {}
         self._functions: dict[tuple[Path, str, int], Any] = {}
+        self._loading = threading.Lock()  # held while one of these changes
+
+    @property
+    def _stream(self) -> Any:
+        """The calling thread's; not the default one, which all share and none can capture."""
+        if not hasattr(self._own, "stream"):
+            with self._device:
+                self._own.stream = self._cupy.cuda.Stream(non_blocking=True)
+        return self._own.stream
 
     def free_memory(self) -> int:
         with self._device:
@@ -69,16 +78,17 @@ class CupyRuntime(Runtime):
 
     def _function(self, kernel: Kernel, shared_bytes: int) -> Any:
         key = kernel.source, kernel.name, shared_bytes
-        if key not in self._functions:
-            if kernel.source not in self._modules:
-                cubin = build(kernel.source, f"sm_{self.arch}")
-                with self._device:
-                    self._modules[kernel.source] = self._cupy.RawModule(path=str(cubin))
-            function = self._modules[kernel.source].get_function(kernel.name)
-            if shared_bytes > _DEFAULT_SHARED:
-                function.max_dynamic_shared_size_bytes = shared_bytes
-            self._functions[key] = function
-        return self._functions[key]
+        with self._loading:
+            if key not in self._functions:
+                if kernel.source not in self._modules:
+                    cubin = build(kernel.source, f"sm_{self.arch}")
+                    with self._device:
+                        self._modules[kernel.source] = self._cupy.RawModule(path=str(cubin))
+                function = self._modules[kernel.source].get_function(kernel.name)
+                if shared_bytes > _DEFAULT_SHARED:
+                    function.max_dynamic_shared_size_bytes = shared_bytes
+                self._functions[key] = function
+            return self._functions[key]
 
     @contextmanager
     def queue(self) -> Iterator[Any]:
@@ -98,8 +108,10 @@ class CupyRuntime(Runtime):
     @contextmanager
     def capture(self) -> Iterator[CupyGraph]:
         graph = CupyGraph(self._stream)
+        # What other threads allocate and load meanwhile is no part of it, and does not spoil it.
+        mode = self._cupy.cuda.runtime.streamCaptureModeThreadLocal
         with self.queue():
-            self._stream.begin_capture()
+            self._stream.begin_capture(mode)
             try:
                 yield graph
             finally:

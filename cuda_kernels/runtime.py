@@ -1,12 +1,14 @@
 """Where kernels run: a GPU through CuPy, or the emulator on a CPU, behind one interface.
 
 A *buffer* is the runtime's own array: ``cupy.ndarray`` on a GPU, ``numpy.ndarray`` in the emulator.
-Both speak DLPack, so arrays of other frameworks come and go without a copy. Launches are queued in
-order; ``copy_out`` and ``synchronize`` wait for them.
+Both speak DLPack, so arrays of other frameworks come and go without a copy. Each thread has a queue
+of its own, whose launches are carried out in order; ``copy_out`` and ``synchronize`` wait for them.
+Nothing orders two threads' queues but that.
 """
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -67,6 +69,7 @@ class Runtime(ABC):
     def __init__(self, pins: Mapping[str, int] | None = None) -> None:
         self.pins = dict(pins or {})
         self.on_launch: Callable[[Kernel, Grid], None] | None = None
+        self._scratch: dict[tuple[int, str, int], Buffer] = {}  # by thread, name and size
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -105,6 +108,18 @@ class Runtime(ABC):
         if not 0 <= offset <= offset + size <= flat.size:
             raise ValueError(f"{size} bytes at {offset} do not lie within {flat.size} bytes")
         return flat[offset : offset + size].view(dtype).reshape(tuple(shape))
+
+    def scratch(self, name: str, size: int, dtype: Any) -> Buffer:
+        """``size`` entries for what a kernel leaves to the next one; the calling thread's own.
+
+        They are the same at every call. Launches of a thread run in order, so one user is done with
+        them before the next begins; graphs that use them are replayed by the thread that captured
+        them. The first call must not be captured, for it allocates.
+        """
+        key = threading.get_ident(), name, size
+        if key not in self._scratch:
+            self._scratch[key] = self.empty((size,), dtype)
+        return self._scratch[key]
 
     # -- launches ---------------------------------------------------------------------------------
 

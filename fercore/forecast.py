@@ -50,6 +50,11 @@ class Job:
         """Of training on one image, in a view that is new to the frozen layers or is not."""
         return TRAINING * self.work.above + (self.work.below if new else 0)
 
+    @property
+    def operations_a_step(self) -> float:
+        """In the mean, where the frozen layers have seen the views."""
+        return self.operations(new=False) * self.images * self.epochs / max(self.steps, 1)
+
 
 class Forecast:
     """Time that jobs will take, from the speeds seen so far."""

@@ -88,7 +88,8 @@ def execute(
         for entry in data.datasets.values():
             entry.write_manifests(directory.splits)
         listener.planned(work, data)
-        jobs = jobs or side_by_side.default_jobs(backend, needed)
+        operations = sum(job.operations_a_step for job in work) / len(work)
+        jobs = jobs or side_by_side.default_jobs(backend, needed, operations)
         return _execute_all(runs, marks, directory, data, backend, listener, jobs)
 
 

@@ -2,8 +2,8 @@
 
 A small network in small batches leaves processors waiting: two runs of one thread each come further
 than one run of two. Each run is a thread here (kernels compute outside the interpreter's lock), and
-the processors are shared out anew whenever a run begins or ends. Nothing that a run computes
-depends on what goes on beside it.
+the processors are shared out anew whenever a run begins or ends. On a GPU each has a stream of its
+own. Nothing that a run computes depends on what goes on beside it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ PATIENCE = 0.02  # seconds
 Execute = Callable[[Run, Listener], list[Record]]
 
 
-def default_jobs(backend: Backend, memory: int) -> int:
-    """How many runs at once are fastest: one a processor, if the backend can share them out.
+def default_jobs(backend: Backend, memory: int, operations: float) -> int:
+    """How many runs at once are fastest, as far as the backend knows; see ``runs_at_once``.
 
-    Fewer where there is no room for so many of ``memory`` bytes.
+    Fewer where there is no room for so many of ``memory`` bytes. ``operations`` are those of a
+    step, in the mean over the runs.
     """
     free = backend.free_memory()
     room = MOST if free is None else free // max(memory, 1)
-    return max(1, min(backend.processors, MOST, room))
+    return max(1, min(backend.runs_at_once(operations), MOST, room))
 
 
 def carry_out(

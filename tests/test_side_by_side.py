@@ -4,13 +4,18 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
+from fercore import backends
+from fercore.backends.cuda import FULL, CudaBackend
+from fercore.config import Recipe
 from fercore.errors import FercoreError
 from fercore.progress import Listener
 from fercore.side_by_side import MOST, carry_out, default_jobs
+from tests.narrow import Training, narrow
 
 
 def plan(**starts):
@@ -29,6 +34,9 @@ class Machine:
 
     def free_memory(self):
         return self.free
+
+    def runs_at_once(self, operations):
+        return self.processors
 
     def share(self, runs):
         self.shares.append(runs)
@@ -175,10 +183,51 @@ def test_listeners_are_told_by_one_thread_at_a_time():
 
 
 def test_by_default_there_is_a_run_a_processor_up_to_a_limit():
-    assert default_jobs(Machine(2), memory=100) == 2
-    assert default_jobs(Machine(1000), memory=100) == MOST
+    assert default_jobs(Machine(2), memory=100, operations=1.0) == 2
+    assert default_jobs(Machine(1000), memory=100, operations=1.0) == MOST
 
 
 def test_by_default_there_are_no_more_runs_than_memory_has_room_for():
-    assert default_jobs(Machine(4, free=299), memory=100) == 2
-    assert default_jobs(Machine(4, free=99), memory=100) == 1
+    assert default_jobs(Machine(4, free=299), memory=100, operations=1.0) == 2
+    assert default_jobs(Machine(4, free=99), memory=100, operations=1.0) == 1
+
+
+def test_a_gpu_takes_as_many_small_steps_as_fill_it():
+    """An estimate that needs no GPU: only the operations of a step count."""
+    at_once = partial(CudaBackend.runs_at_once, None)
+    assert at_once(FULL / 4) == 4
+    assert at_once(20 * FULL) == 1
+    assert at_once(0.0) >= MOST
+
+
+@pytest.fixture
+def emulated():
+    try:
+        return backends.get("emulated")
+    except FercoreError as error:
+        pytest.skip(str(error))
+
+
+def test_runs_that_share_a_device_compute_what_each_computes_alone(emulated):
+    """One backend, a thread a run: each has its own queue and its own scratch memory."""
+
+    recipe = Recipe(optimizer="sgd", momentum=0.9, clip_norm=0.5)
+
+    def trained(jobs):
+        runs = {
+            name: Training(emulated, narrow("tiny-bn", emulated, seed=seed), recipe)
+            for seed, name in enumerate("abcd")
+        }
+
+        def execute(run, listener):
+            for step in range(3):  # calls, a graph that is captured, and its replay
+                runs[run.id].step(recorded=True)
+                listener.step(run.id, step, 3)
+            return []
+
+        carry_out(plan(a=None, b=None, c=None, d=None), execute, emulated, Listener(), jobs=jobs)
+        return {name: run.everything() for name, run in runs.items()}
+
+    alone, together = trained(1), trained(4)
+    assert together == alone
+    assert len({one["fc1.weight"] for one in alone.values()}) == 4, "four different runs"

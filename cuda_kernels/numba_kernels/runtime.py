@@ -6,6 +6,7 @@ thread, so launches there are small; kernels loop over what they own and work at
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -35,6 +36,7 @@ class NumbaRuntime:
 
     def __init__(self) -> None:
         self._absent: dict[tuple[int, np.dtype], Buffer] = {}
+        self._scratch: dict[tuple[int, str, int], Buffer] = {}
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -46,6 +48,13 @@ class NumbaRuntime:
 
     def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
         return cuda.device_array(tuple(shape), np.dtype(dtype))
+
+    def scratch(self, name: str, size: int, dtype: npt.DTypeLike) -> Buffer:
+        """``size`` entries for what a kernel leaves to the next one; the calling thread's own."""
+        key = threading.get_ident(), name, size
+        if key not in self._scratch:
+            self._scratch[key] = self.empty((size,), dtype)
+        return self._scratch[key]
 
     def copy_in(self, buffer: Buffer, array: np.ndarray) -> None:
         buffer.copy_to_device(array)

@@ -16,6 +16,15 @@ OLDEST_ARCH = 75
 """Turing: the oldest GPUs that the kernels are compiled and tested for."""
 
 
+FULL = 1e11
+"""Operations of steps under way that leave a GPU little to wait for.
+
+A large one does them in a millisecond at 100 TFLOP/s. The 80 launches of a step, each with a tail
+in which multiprocessors run dry, take some tenths of that whatever their size; steps of other runs
+fill them. An estimate, which ``python -m bench runs`` measures.
+"""
+
+
 class CudaBackend(DeviceBackend):
     """The CUDA kernels on an NVIDIA GPU."""
 
@@ -35,6 +44,9 @@ class CudaBackend(DeviceBackend):
         try_compiler(self.name, self._target)
         super().__init__(runtime, precision=precision)
         self._cuda = importlib.import_module("cupy").cuda
+
+    def runs_at_once(self, operations: float) -> int:
+        return max(1, round(FULL / max(operations, 1.0)))
 
     def build_info(self) -> dict[str, Any]:
         properties = self._cuda.runtime.getDeviceProperties(0)

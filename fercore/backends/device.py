@@ -86,7 +86,6 @@ class DeviceBackend(Backend):
         # Of whatever reads or writes activations; where tf32 and bf16x3 have no kernel, fp32's
         # stands in. All packages compute in fp32 when nothing is said, Numba's in nothing else.
         self._options = {} if precision == "fp32" else {"precision": precision}
-        self._partials: dict[int, Buffer] = {}  # by size: a captured step keeps using its own
         self._held: list[weakref.ref[Any]] = []  # buffers, as long as somebody uses them
 
     @property
@@ -545,11 +544,8 @@ class DeviceBackend(Backend):
             check_mask(mask, gradient)
         writes((4,), np.float64, rates=rates)
         count = self._kernels.update.partials(gradients)
-        if count not in self._partials:
-            self._partials[count] = self.empty((count,), np.float64)
-        self._kernels.update.clip(
-            self._runtime, gradients, masks, self._partials[count], rates, max_norm=max_norm
-        )
+        sums = self._runtime.scratch("norms", count, np.float64)
+        self._kernels.update.clip(self._runtime, gradients, masks, sums, rates, max_norm=max_norm)
 
     def sgd_update(
         self,

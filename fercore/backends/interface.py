@@ -87,6 +87,10 @@ class Backend(ABC):
         """Among how many runs its work can be shared out, each in a thread of its own."""
         return 1
 
+    def runs_at_once(self, operations: float) -> int:
+        """How many runs side by side are fastest whose steps take so many operations each."""
+        return self.processors
+
     def share(self, runs: int) -> None:  # noqa: B027 (nothing to share out, as a rule)
         """From now on what the calling thread asks for may take one ``runs``-th of the processors.
 

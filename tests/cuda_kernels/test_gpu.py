@@ -6,6 +6,7 @@ On a machine with one, every other test of kernels runs on the real thing as wel
 import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,8 +48,8 @@ class Stream(contextlib.AbstractContextManager):
     def wait_event(self, event):
         self.log.append(f"wait for {event}")
 
-    def begin_capture(self):
-        self.log.append("begin")
+    def begin_capture(self, mode):
+        self.log.append(f"begin {mode}")
 
     def end_capture(self):
         self.log.append("end")
@@ -83,7 +84,9 @@ class Cupy:
             Stream=Stream,
             get_current_stream=lambda: SimpleNamespace(record=lambda: "what was queued"),
             runtime=SimpleNamespace(
-                CUDARuntimeError=self.CUDARuntimeError, getDeviceCount=lambda: self.count(devices)
+                CUDARuntimeError=self.CUDARuntimeError,
+                getDeviceCount=lambda: self.count(devices),
+                streamCaptureModeThreadLocal="thread local",
             ),
         )
 
@@ -145,8 +148,25 @@ def test_copies_and_graphs_use_the_stream(cupy, cuda_compiler):
     assert (runtime.copy_out(out) == 1).all()
     runtime.synchronize()
     assert runtime._stream.log == [
-        *("set", "synchronize", "begin", "end", "replay", "get", "synchronize")
+        *("set", "synchronize", "begin thread local", "end", "replay", "get", "synchronize")
     ]
+
+
+def test_each_thread_has_a_stream_of_its_own(cupy, cuda_compiler):
+    """What one thread captures, another neither waits for nor takes part in."""
+    runtime = CupyRuntime()
+    out = runtime.empty((4,), np.float32)
+
+    def elsewhere():
+        with runtime.capture():
+            pass
+        return runtime._stream
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(elsewhere).result()
+    runtime.copy_out(out)
+    assert other.log == ["begin thread local", "end"]
+    assert runtime._stream.log == ["get"]
 
 
 def test_arrays_of_others_are_waited_for(cupy):

@@ -1,6 +1,7 @@
 """What runtimes promise: memory, arguments, order, graphs and time."""
 
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -125,6 +126,36 @@ def test_graph_records_and_replays(runtime):
     runtime.copy_in(one, np.full(5, 10, np.float32))
     graph.replay()
     np.testing.assert_array_equal(runtime.copy_out(out), 27.0)
+
+
+def test_a_thread_captures_only_its_own_launches(runtime):
+    out = to_device(runtime, np.zeros(5, np.float32))
+    elsewhere, one = (to_device(runtime, np.ones(5, np.float32)) for _ in range(2))
+    elementwise.accumulate(runtime, out, one)
+
+    def launch_and_read():
+        elementwise.accumulate(runtime, elsewhere, one)
+        runtime.empty((3,), np.float32)
+        return runtime.copy_out(elsewhere)
+
+    with runtime.capture() as graph, ThreadPoolExecutor(1) as pool:
+        elementwise.accumulate(runtime, out, one)
+        np.testing.assert_array_equal(pool.submit(launch_and_read).result(), 2.0)
+    np.testing.assert_array_equal(runtime.copy_out(out), 1.0)
+    graph.replay()
+    np.testing.assert_array_equal(runtime.copy_out(out), 2.0)
+    np.testing.assert_array_equal(runtime.copy_out(elsewhere), 2.0)
+
+
+def test_scratch_is_a_thread_s_own_and_stays(runtime):
+    def mine():
+        return runtime.address(runtime.scratch("sums", 64, np.float32))
+
+    with ThreadPoolExecutor(1) as pool:
+        addresses = [mine(), mine(), pool.submit(mine).result(), pool.submit(mine).result()]
+    assert addresses[0] == addresses[1] != addresses[2] == addresses[3]
+    assert runtime.address(runtime.scratch("others", 64, np.float32)) != addresses[0]
+    assert runtime.scratch("sums", 32, np.float64).shape == (32,)
 
 
 def test_a_graph_holds_launches_and_nothing_else():
