@@ -48,10 +48,12 @@ class Feed:
     def start(self, order: np.ndarray, schedule: np.ndarray | None = None, number: int = 0) -> None:
         """Lay down an epoch, the number of whose first step in the run is ``number``.
 
-        ``order`` holds the rows ``[images]``, ``schedule`` the steps' ``rates [steps, 4]``.
+        ``order`` holds the rows ``[images]``; ``schedule [steps, 4]`` what ``rates`` must be in
+        each step, if there are any.
         """
         self.backend.write(self.order, order.astype(np.int32))
-        if self.schedule is not None and schedule is not None:
+        if self.schedule is not None:
+            assert schedule is not None, "each step needs its rates"
             self.backend.write(self.schedule, schedule)
         self.backend.write(self.cursor, np.array([0, 0, number], dtype=np.uint32))
 

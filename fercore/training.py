@@ -80,7 +80,8 @@ def train(
             ``last.safetensors`` and ``state.json``.
         resume: continue from ``last.safetensors`` where it and ``best.safetensors`` are there.
         shelf: where the outputs of frozen layers are kept; its own memory, by default.
-        on_step: told (steps done in this epoch, steps an epoch).
+        on_step: told (steps asked for in this epoch, steps an epoch); a device is done with all of
+            them but ``feed.IN_FLIGHT`` at most.
         on_epoch: told each new line of ``metrics.jsonl``.
 
     Returns:
@@ -353,8 +354,10 @@ class Stepper:
 
     def step(self, size: int) -> None:
         """One update from the next ``size`` images of the epoch."""
-        above = self.features is not None
-        self.feed.run(self.from_features(size, self.features) if above else self.from_images(size))
+        if self.features is None:
+            self.feed.run(self.from_images(size))
+        else:
+            self.feed.run(self.from_features(size, self.features))
 
     def finish_epoch(self) -> tuple[float, float]:
         """Mean loss and accuracy over the epoch, while the weights were moving."""

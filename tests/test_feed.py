@@ -168,6 +168,12 @@ def test_a_test_is_read_once_however_many_batches_it_takes(
         # Order and cursor; the logits and the statistics.
         assert traffic == {"copy_in": 2, "copy_out": 2, "launch": 1, "replay": batches}
         assert all(one.logits.tobytes() == after.logits.tobytes() for one in before)
+        # The last batch is not full, and nothing is counted that is no image.
+        logits = after.logits.astype(np.float64)
+        assert after.accuracy == np.mean(logits.argmax(axis=1) == images.labels)
+        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        expected = -log_p[np.arange(7), images.labels].mean()
+        assert after.loss == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("room", [0, 2**40], ids=["no room", "room"])

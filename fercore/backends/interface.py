@@ -353,7 +353,7 @@ class Backend(ABC):
 
     @abstractmethod
     def gather(self, table: Buffer, indices: Buffer, out: Buffer, *, padding: int = 0) -> None:
-        """``out [N, ...] = table[indices]`` for a ``table [M, ...]`` of any dtype of steps.
+        """``out [N, ...] = table[indices]``; ``table [M, ...]`` holds activations or labels.
 
         ``indices`` is int32 ``[N]``; -1 gives a row of ``padding``.
         """
