@@ -51,7 +51,7 @@ class Step:
             self.plan = self.stepper.from_images(size)
         else:
             output = self.stepper.frozen.output
-            features = backend.empty((workload.images, *output.shape[1:]), output.dtype)
+            features = backend.empty((size, *output.shape[1:]), output.dtype)  # of one batch
             if not sketched:
                 backend.write(features, np.random.default_rng(0).random(features.shape, np.float32))
             self.plan = self.stepper.from_features(size, features)
@@ -68,7 +68,8 @@ class Step:
         first = self.optimizer.steps
         rates = self.optimizer.schedule([self.workload.recipe.learning_rate])
         schedule = np.repeat(rates, self.stepper.steps, axis=0)
-        self.stepper.feed.start(np.arange(self.workload.images), schedule, first)
+        rows = np.arange(self.workload.images) % self.workload.recipe.batch_size
+        self.stepper.feed.start(rows, schedule, first)
 
     def runs(self) -> list[Run]:
         """Each call; where there are no events to time it by, it returns when its work is done."""
