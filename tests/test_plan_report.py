@@ -264,10 +264,13 @@ def test_what_fusions_save():
     # ReLU's reads the whole output in place of the pooled one: see functions.
     assert report.saved_bytes["relu_pool"] == sum(4 * 2 * size for size in pooled) + sum(
         4 * (2 * size + size) - 4 * size // 4 for size in pooled
-    )
+    ) + sum(4 * 2 * size // 4 for size in pooled)
+    # A ReLU apart takes its gradient with it, which the hidden layers have apart in any case.
     plain = sum(64 * row[1] ** 2 * row[3] for row in CONVOLUTIONS["svgg10"] if not row[4])
-    plain += 64 * (2048 + 1024)
-    assert report.saved_bytes["relu"] == 4 * 2 * plain
+    assert report.saved_bytes["relu"] == 4 * 2 * (2 * plain + 64 * (2048 + 1024))
+    # What a product leaves to an epilogue's gradient is written, and read again.
+    outputs = plain + sum(pooled) // 4
+    assert report.saved_bytes["epilogue_gradient"] == 4 * 2 * outputs
 
 
 def test_without_a_fusion_it_is_what_the_step_would_save():
@@ -308,7 +311,8 @@ def test_an_unknown_fusion():
 def test_fused_bytes_know_the_optimizers_state(optimizer, more):
     """Adam has one more moment to read and write."""
     recipe = Recipe(optimizer=optimizer)
-    workload = Workload("tiny", Study().strategy_named("BL"), recipe, 100)
+    apart = ("epilogue_gradient",)
+    workload = Workload("tiny", Study().strategy_named("BL"), recipe, 100, without=apart)
     step = Step(workload, SketchBackend())
     weights = step.model.num_parameters()
     expected = fused_by_hand("tiny", recipe.batch_size) + more * weights
