@@ -9,6 +9,7 @@ from tests.backends.harness import (
     assert_exact,
     call,
     normal,
+    relu,
     small_integers,
 )
 from tests.gradient_check import check_gradients
