@@ -75,7 +75,9 @@ def bytes_by_hand(model, batch):
         weight, after = 9 * inputs * outputs, before // 4 if pooled else before
         places = after if pooled else 0  # one byte each
         total += 4 * (x + weight + outputs + after) + places  # forward
-        total += 4 * (2 * after + before) + places  # before the epilogue
+        # The product above reads what the epilogue made, and writes the gradient before it, here
+        # in place of that after it (its x, below).
+        total += 4 * before + places
         total += 4 * (x + before + weight + outputs)  # weight and bias gradients
         total += 4 * (before + weight + x) if inputs > 1 else 0  # input gradient
     for name, inputs, outputs in LINEAR[model]:
