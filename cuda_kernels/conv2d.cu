@@ -215,7 +215,7 @@ KERNEL(conv2d_forward_pool_bf16, threads, Global<const bf16> x, Global<const bf1
 // The digits of a term: tap down, tap across, output channel.
 template <class T>
 DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<T> grad_x,
-                           const Sizes& s) {
+                           const Sizes& s, const Below<T>& below) {
     const Phases phases(s, blockIdx.y);
     const u32 rows = phases.rows(), depth = phases.depth(), across = phases.across.taps;
     const Corner corner(s.c);
@@ -234,20 +234,27 @@ DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<
                           }};
     product<true, false>(gradients, kernels, corner, 0, depth, sum);
     store_all(corner, rows, s.c, sum, [&](u32 row, u32 channel, float value) {
-        grad_x[phases.row_in_x(row) + channel] = from_float<T>(value);
+        if (below.argmax) {
+            unpool(below, phases.row_in_map(below, row) + channel, grad_x, value);
+        } else {
+            const u64 at = phases.row_in_x(row) + channel;
+            grad_x[at] = from_float<T>(below.masked(at, value));
+        }
     });
 }
 
 KERNEL(conv2d_input_gradient, threads, Global<const float> grad, Global<const float> weight,
-       Global<float> grad_x, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
-       u32 stride, u32 padding) {
-    input_gradient(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding});
+       Global<float> grad_x, Global<const float> out, Global<const u8> argmax, u32 n, u32 h, u32 w,
+       u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 map_h, u32 map_w) {
+    input_gradient(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding},
+                   {out, argmax, h, w, c, map_h, map_w});
 }
 
 KERNEL(conv2d_input_gradient_bf16, threads, Global<const bf16> grad, Global<const bf16> weight,
-       Global<bf16> grad_x, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
-       u32 stride, u32 padding) {
-    input_gradient(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding});
+       Global<bf16> grad_x, Global<const bf16> out, Global<const u8> argmax, u32 n, u32 h, u32 w,
+       u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 map_h, u32 map_w) {
+    input_gradient(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding},
+                   {out, argmax, h, w, c, map_h, map_w});
 }
 
 // -- weight and bias gradient ---------------------------------------------------------------------

@@ -244,15 +244,28 @@ def input_gradient(
     grad: Buffer,
     weight: Buffer,
     grad_x: Buffer,
+    out: Buffer | None = None,
+    argmax: Buffer | None = None,
     *,
     stride: int,
     padding: int,
     precision: Precision = "fp32",
 ) -> None:
-    """``grad_x`` from ``grad``, the gradient before the epilogue."""
-    conv = _convolution(runtime, grad_x, weight, stride, padding, (grad,))
+    """``grad_x`` from ``grad``, the gradient before the epilogue.
+
+    Given ``out``, which a ReLU below made and which came in as ``x``, ``grad_x`` is the gradient
+    before that ReLU; with ``argmax``, before ReLU and a 2x2 max-pool, of the map's own shape.
+    """
+    x, others = (grad_x, (grad,)) if out is None else (out, (grad, grad_x, argmax))
+    conv = _convolution(runtime, x, weight, stride, padding, others)
     _check("grad", grad, (conv.n, conv.p, conv.q, conv.o))
-    arguments = {"grad": grad, "weight": weight, "grad_x": grad_x, **conv.numbers()}
+    _check("argmax", argmax, x.shape)
+    n, map_h, map_w, c = grad_x.shape
+    below = (n, map_h // 2, map_w // 2, c) if argmax is not None else grad_x.shape
+    if below != x.shape:
+        raise ValueError(f"grad_x has shape {grad_x.shape}, which does not fit out, {x.shape}")
+    arguments = {"grad": grad, "weight": weight, "grad_x": grad_x, "out": out, "argmax": argmax}
+    arguments |= {**conv.numbers(), "map_h": map_h, "map_w": map_w}
     runtime.run("conv2d_input_gradient", conv, arguments, precision=precision)
 
 

@@ -128,7 +128,7 @@ KERNEL(conv2d_forward_pool_bf16x3_mma, threads, Global<const float> x, Global<co
 
 template <class Precision, class T>
 DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<T> grad_x,
-                           const Sizes& s) {
+                           const Sizes& s, const Below<T>& below) {
     const Phases phases(s, blockIdx.y);
     const u32 depth = phases.depth(), down = phases.down.taps, across = phases.across.taps;
     const auto in_grad = [=](u32 ky, u32 kx, u32 channel) {
@@ -144,27 +144,43 @@ DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<
     const Corner corner(s.c);
     Sums sum = {};
     if (depth > 0) product<Precision>(gradients, kernels, corner, 0, depth, sum);
-    for_pairs(
-        corner, phases.rows(), s.c, sum, [&](u32 row) { return phases.row_in_x(row); },
-        [&](u64 at, float value, float next) { store2(grad_x + at, value, next); });
+    if (below.argmax) {
+        for_pairs(
+            corner, phases.rows(), s.c, sum, [&](u32 row) { return phases.row_in_map(below, row); },
+            [&](const Window& at, float value, float next) {
+                unpool(below, at, grad_x, float2{value, next});
+            });
+    } else {
+        for_pairs(
+            corner, phases.rows(), s.c, sum, [&](u32 row) { return phases.row_in_x(row); },
+            [&](u64 at, float value, float next) {
+                const float2 pair = below.masked(at, float2{value, next});
+                store2(grad_x + at, pair.x, pair.y);
+            });
+    }
 }
 
 KERNEL(conv2d_input_gradient_bf16_mma, threads, Global<const bf16> grad, Global<const bf16> weight,
-       Global<bf16> grad_x, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
-       u32 stride, u32 padding) {
-    input_gradient<Bf16>(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding});
+       Global<bf16> grad_x, Global<const bf16> out, Global<const u8> argmax, u32 n, u32 h, u32 w,
+       u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 map_h, u32 map_w) {
+    input_gradient<Bf16>(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding},
+                         {out, argmax, h, w, c, map_h, map_w});
 }
 
 KERNEL(conv2d_input_gradient_tf32_mma, threads, Global<const float> grad,
-       Global<const float> weight, Global<float> grad_x, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh,
-       u32 kw, u32 p, u32 q, u32 stride, u32 padding) {
-    input_gradient<Tf32>(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding});
+       Global<const float> weight, Global<float> grad_x, Global<const float> out,
+       Global<const u8> argmax, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
+       u32 stride, u32 padding, u32 map_h, u32 map_w) {
+    input_gradient<Tf32>(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding},
+                         {out, argmax, h, w, c, map_h, map_w});
 }
 
 KERNEL(conv2d_input_gradient_bf16x3_mma, threads, Global<const float> grad,
-       Global<const float> weight, Global<float> grad_x, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh,
-       u32 kw, u32 p, u32 q, u32 stride, u32 padding) {
-    input_gradient<Bf16x3>(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding});
+       Global<const float> weight, Global<float> grad_x, Global<const float> out,
+       Global<const u8> argmax, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
+       u32 stride, u32 padding, u32 map_h, u32 map_w) {
+    input_gradient<Bf16x3>(grad, weight, grad_x, {n, h, w, c, o, kh, kw, p, q, stride, padding},
+                           {out, argmax, h, w, c, map_h, map_w});
 }
 
 // -- weight gradient ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@
 // Sums are float32, whatever the type of the operands. Logits may stay float32 where the operands
 // are bf16 (linear_forward_wide).
 
+#include "below.cuh"
 #include "convert.cuh"
 #include "epilogue.cuh"
 #include "shared.cuh"
@@ -102,20 +103,27 @@ KERNEL(linear_forward_wide_bf16, threads, Global<const bf16> x, Global<const bf1
 
 template <class T>
 DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<T> grad_x, u32 n,
-                           u32 in, u32 o) {
+                           u32 in, u32 o, const Below<T>& below) {
     product<true, false>(grad, weight, n, in, o, [&](u32 row, u32 column, float sum) {
-        grad_x[static_cast<u64>(row) * in + column] = from_float<T>(sum);
+        if (below.argmax) {
+            unpool(below, window_of(below, row, column), grad_x, sum);
+        } else {
+            const u64 at = static_cast<u64>(row) * in + column;
+            grad_x[at] = from_float<T>(below.masked(at, sum));
+        }
     });
 }
 
 KERNEL(linear_input_gradient, threads, Global<const float> grad, Global<const float> weight,
-       Global<float> grad_x, u32 n, u32 in, u32 o) {
-    input_gradient(grad, weight, grad_x, n, in, o);
+       Global<float> grad_x, Global<const float> out, Global<const u8> argmax, u32 n, u32 in, u32 o,
+       u32 h, u32 w, u32 c, u32 map_h, u32 map_w) {
+    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
 }
 
 KERNEL(linear_input_gradient_bf16, threads, Global<const bf16> grad, Global<const bf16> weight,
-       Global<bf16> grad_x, u32 n, u32 in, u32 o) {
-    input_gradient(grad, weight, grad_x, n, in, o);
+       Global<bf16> grad_x, Global<const bf16> out, Global<const u8> argmax, u32 n, u32 in, u32 o,
+       u32 h, u32 w, u32 c, u32 map_h, u32 map_w) {
+    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
 }
 
 // Overwrites grad_weight, or adds to it. It is float32 for the update, whatever the operands are.

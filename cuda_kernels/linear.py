@@ -123,12 +123,26 @@ def input_gradient(
     grad: Buffer,
     weight: Buffer,
     grad_x: Buffer,
+    out: Buffer | None = None,
+    argmax: Buffer | None = None,
     *,
     precision: Precision = "fp32",
 ) -> None:
-    """``grad_x = grad @ weight``."""
-    arguments = {"grad": grad, "weight": weight, "grad_x": grad_x}
-    _run(runtime, "linear_input_gradient", grad_x, weight, grad, arguments, precision)
+    """``grad_x = grad @ weight``.
+
+    Given ``out [N, I]``, which a ReLU below made and which came in as ``x``, the gradient before
+    that ReLU; with ``argmax [N, I]``, before ReLU and a 2x2 max-pool, ``[N, P, Q, C]``.
+    """
+    x = grad_x if out is None else out
+    map_h, map_w, c = grad_x.shape[1:] if argmax is not None else (2, 2, x.shape[1])
+    h, w = map_h // 2, map_w // 2
+    pooled = (grad_x.shape[0], h * w * c) if argmax is not None else grad_x.shape
+    if pooled != x.shape or (argmax is not None and argmax.shape != x.shape):
+        raise ValueError(f"grad_x has shape {grad_x.shape}, which does not fit out, {x.shape}")
+    arguments = {"grad": grad, "weight": weight, "grad_x": grad_x, "out": out, "argmax": argmax}
+    arguments |= {"h": h, "w": w, "c": c, "map_h": map_h, "map_w": map_w}
+    others = () if out is None else (grad_x, argmax)
+    _run(runtime, "linear_input_gradient", x, weight, grad, arguments, precision, others)
 
 
 def weight_gradient(
@@ -163,13 +177,18 @@ def _run(
     out: Buffer,
     arguments: dict[str, Any],
     precision: Precision,
+    others: tuple[Buffer | None, ...] = (),
 ) -> None:
-    """Launch a product; ``x``, ``weight`` and ``out`` have the shapes of the layer's own."""
+    """Launch a product; ``x``, ``weight`` and ``out`` have the shapes of the layer's own.
+
+    ``others`` take part, too.
+    """
     (n, i), o = x.shape, weight.shape[0]
     if weight.shape != (o, i) or out.shape != (n, o):
         raise ValueError(f"{operation}: {x.shape}, {weight.shape} and {out.shape} do not fit")
-    moved = x.nbytes + weight.nbytes + out.nbytes
-    product = Product(n, i, o, moved, tensor_cores.aligned(runtime, x, weight, out))
+    buffers = [x, weight, out, *(buffer for buffer in others if buffer is not None)]
+    moved = sum(buffer.nbytes for buffer in buffers)
+    product = Product(n, i, o, moved, tensor_cores.aligned(runtime, *buffers))
     runtime.run(operation, product, {**arguments, "n": n, "in": i, "o": o}, precision=precision)
 
 

@@ -9,6 +9,7 @@
 // bf16 is the type of buffers, too, but for the bias and the gradient of the weight; in tf32 and
 // bf16x3 all buffers are float.
 
+#include "below.cuh"
 #include "tile_epilogue.cuh"
 
 template <class Precision, class T>
@@ -35,31 +36,53 @@ KERNEL(linear_forward_bf16x3_mma, threads, Global<const float> x, Global<const f
     forward<Bf16x3>(x, weight, bias, out, n, in, o, with_relu);
 }
 
+// Of a matrix; columns can be added to it.
+struct Entry {
+    u32 row, column;
+
+    DEVICE Entry operator+(u32 more) const { return {row, column + more}; }
+};
+
 template <class Precision, class T>
 DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<T> grad_x, u32 n,
-                           u32 in, u32 o) {
+                           u32 in, u32 o, const Below<T>& below) {
     const Corner corner(in);
     Sums sum = {};
     product<Precision>(matrix_along_k(grad, n, o), matrix_along_rows(weight, in, o), corner, 0, o,
                        sum);
-    for_pairs(
-        corner, n, in, sum, [=](u32 row) { return static_cast<u64>(row) * in; },
-        [=](u64 at, float value, float next) { store2(grad_x + at, value, next); });
+    if (below.argmax) {
+        for_pairs(
+            corner, n, in, sum, [=](u32 row) { return Entry{row, 0}; },
+            [&](const Entry& at, float value, float next) {
+                unpool(below, window_of(below, at.row, at.column), grad_x, value);
+                unpool(below, window_of(below, at.row, at.column + 1), grad_x, next);
+            });
+    } else {
+        for_pairs(
+            corner, n, in, sum, [=](u32 row) { return static_cast<u64>(row) * in; },
+            [&](u64 at, float value, float next) {
+                const float2 pair = below.masked(at, float2{value, next});
+                store2(grad_x + at, pair.x, pair.y);
+            });
+    }
 }
 
 KERNEL(linear_input_gradient_bf16_mma, threads, Global<const bf16> grad, Global<const bf16> weight,
-       Global<bf16> grad_x, u32 n, u32 in, u32 o) {
-    input_gradient<Bf16>(grad, weight, grad_x, n, in, o);
+       Global<bf16> grad_x, Global<const bf16> out, Global<const u8> argmax, u32 n, u32 in, u32 o,
+       u32 h, u32 w, u32 c, u32 map_h, u32 map_w) {
+    input_gradient<Bf16>(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
 }
 
 KERNEL(linear_input_gradient_tf32_mma, threads, Global<const float> grad,
-       Global<const float> weight, Global<float> grad_x, u32 n, u32 in, u32 o) {
-    input_gradient<Tf32>(grad, weight, grad_x, n, in, o);
+       Global<const float> weight, Global<float> grad_x, Global<const float> out,
+       Global<const u8> argmax, u32 n, u32 in, u32 o, u32 h, u32 w, u32 c, u32 map_h, u32 map_w) {
+    input_gradient<Tf32>(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
 }
 
 KERNEL(linear_input_gradient_bf16x3_mma, threads, Global<const float> grad,
-       Global<const float> weight, Global<float> grad_x, u32 n, u32 in, u32 o) {
-    input_gradient<Bf16x3>(grad, weight, grad_x, n, in, o);
+       Global<const float> weight, Global<float> grad_x, Global<const float> out,
+       Global<const u8> argmax, u32 n, u32 in, u32 o, u32 h, u32 w, u32 c, u32 map_h, u32 map_w) {
+    input_gradient<Bf16x3>(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
 }
 
 template <class Precision, class T>

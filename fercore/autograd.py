@@ -72,6 +72,19 @@ class Version:
     number: int = 0
 
 
+@dataclass(frozen=True)
+class Below:
+    """How far down the gradient with respect to an input is computed.
+
+    To the input itself; or on through the epilogue that made it, which wrote ``out`` and, if it
+    pools, ``argmax``. ``shape`` is that of the gradient.
+    """
+
+    shape: tuple[int, ...]
+    out: Buffer | None = None
+    argmax: Buffer | None = None
+
+
 class Function:
     """One application of a differentiable operation.
 
@@ -83,6 +96,9 @@ class Function:
       whose entry in ``self.wanted`` is true. A returned buffer belongs to the caller.
 
     An instance is used once; calling it runs ``forward`` and links the result into the graph.
+
+    The function that computes the gradient of another one's output can compute it on through that
+    one's epilogue, while it is still on the chip: ``below`` asks for it, ``hand_over`` answers.
     """
 
     _numbers = itertools.count()
@@ -90,6 +106,7 @@ class Function:
     def __init__(self, layer: str = "") -> None:
         self.layer = layer or type(self).__name__
         self.wanted: tuple[bool, ...] = ()
+        self.consumers = 0  # inputs of functions that its output became
         self._saved: dict[str, tuple[Buffer, Version, int]] | None = {}
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
@@ -105,6 +122,9 @@ class Function:
                 (tensor.creator or tensor) if tensor is not None and wanted else None
                 for tensor, wanted in zip(inputs, self.wanted, strict=True)
             )
+            for parent in self.parents:
+                if isinstance(parent, Function):
+                    parent.consumers += 1
             self.called_at = _caller()
             output.creator = self
         else:
@@ -116,6 +136,21 @@ class Function:
 
     def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
         raise NotImplementedError
+
+    def below(self, shape: tuple[int, ...]) -> Below:
+        """How far to compute the gradient of the first input, of ``shape``, in ``backward``.
+
+        An epilogue is taken over where this gradient is all that there is of the input's.
+        """
+        maker = self.parents[0]
+        if isinstance(maker, Function) and maker.consumers == 1:
+            return maker.hand_over() or Below(shape)
+        return Below(shape)
+
+    def hand_over(self) -> Below | None:
+        """Its epilogue, if its caller may take that over: ``backward`` then gets the gradient
+        before it. None, as here, if not."""
+        return None
 
     def new(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
         """An uninitialised result on this function's backend; ``dtype`` is that of activations

@@ -48,7 +48,8 @@ def product(method: str, given: Mapping[str, Any]) -> tuple[int, int]:
     if wanted is None or not method.startswith(("conv2d", "linear")):
         return 0, 1
     weight = wanted.shape
-    image = (given["grad_x"] if given.get("x") is None else given["x"]).shape
+    # Through the epilogue below, a gradient may be larger than the input, which `out` then is.
+    image = next(given[n] for n in ("x", "out", "grad_x") if given.get(n) is not None).shape
     rows = image[0]
     if len(weight) == 4:
         stride, twice = given["stride"], 2 * given["padding"]

@@ -1,5 +1,6 @@
-"""A network with some of its epilogues made layers of their own, to measure what fusing saves.
+"""A network with some of its fusions undone, to measure what they save.
 
+Epilogues become layers of their own, their gradients calls of their own.
 The network computes the same with and without; only its steps read and write more memory.
 """
 
@@ -17,6 +18,7 @@ from fercore.nn import BatchNorm, Context, Conv2d, Layer, Linear, MaxPool, Model
 FUSIONS = {
     "relu": "ReLU, with the bias or normalisation before it",
     "relu_pool": "2x2 max-pool, with the ReLU before it",
+    "epilogue_gradient": "gradient of an epilogue, with the product that it comes from",
 }
 """What can be switched off, and what it is."""
 
@@ -56,6 +58,7 @@ def _parts(layer: Layer, without: Collection[str]) -> Iterator[Layer]:
     alone = epilogue == "relu" and "relu" in without
     first = copy.copy(layer)
     first.epilogue = "none" if alone else epilogue
+    first.fuse_gradient = "epilogue_gradient" not in without
     yield first
     if alone:
         yield Relu(f"{layer.name}.relu")

@@ -77,6 +77,8 @@ class Layer:
     """A named step of a network. Shapes are those of one batch, ``[N, ...]``."""
 
     kind: ClassVar[str]
+    fuse_gradient = True
+    """Whether its epilogue's gradient may be computed with the product that it comes from."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -118,7 +120,12 @@ class Conv2d(Layer):
         self.epilogue = epilogue
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        convolve = functions.Conv2d(**self.geometry, epilogue=self.epilogue, layer=self.name)
+        convolve = functions.Conv2d(
+            **self.geometry,
+            epilogue=self.epilogue,
+            fuse_gradient=self.fuse_gradient,
+            layer=self.name,
+        )
         return convolve(x, self.parameters["weight"], self.parameters.get("bias"))
 
     def output_shape(self, x: tuple[int, ...]) -> tuple[int, ...]:
@@ -157,6 +164,7 @@ class BatchNorm(Layer):
             self.statistics["running_variance"],
             moving,
             epilogue=self.epilogue,
+            fuse_gradient=self.fuse_gradient,
             layer=self.name,
         )
         return normalise(x, weight, self.parameters["bias"])
@@ -215,8 +223,12 @@ class Linear(Layer):
         self.epilogue, self.logits = epilogue, logits
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        options: dict[str, Any] = {"epilogue": self.epilogue, "logits": self.logits}
-        connect = functions.Linear(**options, layer=self.name)
+        connect = functions.Linear(
+            epilogue=self.epilogue,
+            logits=self.logits,
+            fuse_gradient=self.fuse_gradient,
+            layer=self.name,
+        )
         return connect(x, self.parameters["weight"], self.parameters["bias"])
 
     def output_shape(self, x: tuple[int, ...]) -> tuple[int, ...]:

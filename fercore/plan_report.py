@@ -124,8 +124,9 @@ def make(workload: Workload, device: str, precision: str, limits: Limits) -> Pla
     """
     step, calls = priced(workload, device, precision, limits)
     recording, batch = step.plan.recording, workload.recipe.batch_size
-    apart, fused = (
-        _recording(replace(workload, without=names), precision) for names in (tuple(FUSIONS), ())
+    apart, sparse, fused = (
+        _recording(replace(workload, without=names), precision)
+        for names in (tuple(FUSIONS), ("epilogue_gradient",), ())
     )
     return PlanReport(
         **about(step, device, precision, limits),
@@ -142,7 +143,7 @@ def make(workload: Workload, device: str, precision: str, limits: Limits) -> Pla
             "this step": _bytes_an_image(recording, batch),
             "nothing fused": _bytes_an_image(apart, batch),
             "everything fused": BytesAnImage(
-                pricing.fused_bytes(fused) / batch, pricing.fused_bytes(fused, NARROW) / batch
+                pricing.fused_bytes(sparse) / batch, pricing.fused_bytes(sparse, NARROW) / batch
             ),
         },
         saved_bytes={name: _saved(workload, precision, name) for name in FUSIONS},

@@ -142,6 +142,7 @@ def step_bytes(recording: Recording, narrow: frozenset[str] = frozenset()) -> in
 def fused_bytes(recording: Recording, narrow: frozenset[str] = frozenset()) -> float:
     """The least bytes of the same step if everything that can be was fused with a product.
 
+    ``recording`` is of a step whose epilogues' gradients are apart: those say which are sparse.
     What is left are the products themselves, batch normalisation, input and loss, and the state of
     the optimizer. Gradients of parameters stay on the chip: an update follows its product. A pooled
     layer stores its pooled map alone, with two bits an entry for the places of the largest. With

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fercore import freeze
+from fercore import backends, freeze
 from fercore.backends.sketch import SketchBackend
 from fercore.config import Recipe
 from fercore.errors import FercoreError
@@ -15,7 +15,7 @@ from fercore.fusions import FUSIONS, separate
 from tests.narrow import Training, narrow
 
 RECIPE = Recipe(optimizer="sgd", weight_decay=0.01)
-SETS = [names for count in (1, 2) for names in itertools.combinations(FUSIONS, count)]
+SETS = [names for count in (1, 2, 3) for names in itertools.combinations(FUSIONS, count)]
 
 
 def training(backend, name, strategy, without=()):
@@ -42,7 +42,10 @@ def test_a_step_has_the_same_results(backend, name, strategy, without):
     [
         (["relu_pool"], {"relu"}, {"max_pool_forward": 4, "max_pool_backward": 4}),
         # Of ten convolutions and two hidden layers, four convolutions keep ReLU with their pool.
-        (["relu"], {"relu_pool"}, {"epilogue_gradient": 8 + 12}),
+        # A ReLU's gradient comes from a product but where dropout follows, or where it is apart.
+        ([], {"relu", "relu_pool"}, {"epilogue_gradient": 2}),
+        (["epilogue_gradient"], {"relu", "relu_pool"}, {"epilogue_gradient": 12}),
+        (["relu"], {"relu_pool"}, {"epilogue_gradient": 8 + 8}),
         (["relu", "relu_pool"], set(), {"max_pool_forward": 4, "epilogue_gradient": 12 + 12}),
     ],
 )
@@ -52,6 +55,45 @@ def test_what_is_apart_has_calls_of_its_own(without, epilogues, own):
     assert {call.kwargs.get("epilogue", "none") for call in forward} - {"none"} == epilogues
     methods = [call.method for call in calls]
     assert {method: methods.count(method) for method in own} == own
+
+
+@pytest.mark.parametrize("strategy", ["FC", "FC+CL", "RE", "FU"])
+@pytest.mark.parametrize("name", ["tiny", "tiny-bn", "svgg5"])
+def test_gradients_through_epilogues_have_the_same_bits(backend, name, strategy):
+    fused, apart = (
+        training(backend, name, strategy, without) for without in ((), ["epilogue_gradient"])
+    )
+    for _ in range(2):
+        np.testing.assert_array_equal(apart.step(), fused.step())
+    fused.step(recorded=True), apart.step()
+    assert fused.everything() == apart.everything()
+
+
+@pytest.mark.parametrize(("name", "strategy"), [("tiny", "FC"), ("tiny", "RE"), ("tiny-bn", "RE")])
+def test_gradients_through_epilogues_in_bf16_have_the_same_bits(name, strategy):
+    backend = backends.get("emulated", precision="bf16")
+    fused, apart = (
+        training(backend, name, strategy, without) for without in ((), ["epilogue_gradient"])
+    )
+    np.testing.assert_array_equal(apart.step(), fused.step())
+    assert fused.everything() == apart.everything()
+
+
+@pytest.mark.parametrize("strategy", ["FC", "FC+CL", "RE"])
+def test_a_fused_gradient_costs_less(strategy):
+    """Fewer calls, of which none is new, and less memory; nothing more for frozen layers."""
+    fused, apart = (
+        training(SketchBackend(), "tiny", strategy, without).record(4).recording
+        for without in ((), ["epilogue_gradient"])
+    )
+    there = {(call.label, call.method) for call in apart.calls}
+    left_out = there - {(call.label, call.method) for call in fused.calls}
+    # FC: none, as nothing goes on below fc1. FC+CL: the convolution's, below fc1.
+    assert len(left_out) == {"FC": 0, "FC+CL": 1, "RE": 10}[strategy]
+    assert {method for _, method in left_out} <= {"epilogue_gradient"}
+    assert len(fused.calls) == len(apart.calls) - len(left_out)
+    assert len(fused.allocations) == len(apart.allocations) - len(left_out)
+    assert fused.arena_bytes <= apart.arena_bytes
 
 
 def test_parameters_are_the_same(reference):

@@ -23,7 +23,7 @@ void conv2d_forward(const Conv2d& s, const float* x, const float* weight, const 
                            s.n,
                            s.stride,
                            {weight, s.kh, s.kw, s.c, s.o, false},
-                           {s.p, s.q, s.o, bias, epilogue, out, argmax}};
+                           {s.p, s.q, s.o, bias, epilogue, out, argmax, {}}};
     if (s.n > 0 && c.rows() > 0) {
         correlate(c, map_tile_side(algorithm, s, c.rows(), s.q, s.c));
     }
@@ -31,13 +31,13 @@ void conv2d_forward(const Conv2d& s, const float* x, const float* weight, const 
 
 // The gradient, spread by the stride, convolved with the flipped kernel.
 void conv2d_input_gradient(const Conv2d& s, const float* grad, const float* weight,
-                           Algorithm algorithm, float* grad_x) {
+                           Algorithm algorithm, const Below& below, float* grad_x) {
     const Correlation c = {
         {grad, s.p, s.q, s.o, s.kh - 1 - s.padding, s.kw - 1 - s.padding, s.stride},
         s.n,
         1,
         {weight, s.kh, s.kw, s.o, s.c, true},
-        {s.h, s.w, s.c, nullptr, Epilogue::none, grad_x, nullptr}};
+        {s.h, s.w, s.c, nullptr, Epilogue::none, grad_x, nullptr, below}};
     if (s.n > 0) correlate(c, map_tile_side(algorithm, s, s.h, s.w, s.o));
 }
 

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "unpool.hpp"
+
 namespace fercore::FERCORE_LEVEL {
 namespace {
 
@@ -100,6 +102,29 @@ void finish_pooled(const Destination& to, const Part& part) {
     }
 }
 
+void finish_gradient(const Destination& to, const Part& part) {
+    for (Index r = 0; r < part.rows; ++r) {
+        for (Index x = 0; x < to.width; ++x) {
+            const float* from = part.data + r * part.row_pitch + x * part.pixel_pitch;
+            const Index row = part.row + r;
+            const Index pixel = (part.image * to.height + row) * to.width + x;
+            const Index first = pixel * to.channels + part.channel;
+            if (to.below.argmax != nullptr) {
+                const Window window =
+                    window_of(to.below, part.image, row, x, to.height, to.width, to.channels);
+                unpool(window, part.channels, from, to.below.out + first, to.below.argmax + first,
+                       to.out + window.first + part.channel);
+                continue;
+            }
+#pragma omp simd
+            for (Index j = 0; j < part.channels; ++j) {
+                const float value = from[j];  // read in any case, so that the loop has no branch
+                to.out[first + j] = to.below.out[first + j] > 0 ? value : 0.0F;
+            }
+        }
+    }
+}
+
 }  // namespace
 
 const float* pack(const Weights& w, Index columns) {
@@ -113,7 +138,9 @@ const float* pack(const Weights& w, Index columns) {
 }
 
 void finish(const Destination& to, const Part& part) {
-    if (to.epilogue == Epilogue::relu_pool) {
+    if (to.below.out != nullptr) {
+        finish_gradient(to, part);
+    } else if (to.epilogue == Epilogue::relu_pool) {
         finish_pooled(to, part);
     } else {
         finish_map(to, part);

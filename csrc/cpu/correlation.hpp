@@ -21,13 +21,15 @@ struct Weights {
     Index depth() const { return entries() * in; }
 };
 
-// Where maps [images, height, width, channels] go: bias (null: none) and epilogue on the way.
+// Where maps [images, height, width, channels] go: bias (null: none) and epilogue on the way; a
+// gradient back through the epilogue below.
 struct Destination {
     Index height, width, channels;
     const float* bias;
     Epilogue epilogue;
     float* out;
     std::uint8_t* argmax;
+    Below below;
 };
 
 struct Correlation {

@@ -35,6 +35,14 @@ struct Pool2d {
     Index window, stride;
 };
 
+// The epilogue that made an input `out`, when the gradient is to be that before it: ReLU (argmax is
+// null), or with a 2x2 max-pool of the map [height, width]. Null out: none.
+struct Below {
+    const float* out;
+    const std::uint8_t* argmax;
+    Index height, width;
+};
+
 struct Random {
     std::uint32_t seed, run, epoch, step;
 };
@@ -78,14 +86,14 @@ void accumulate(Index size, float* total, const float* term);
 void conv2d_forward(const Conv2d& shape, const float* x, const float* weight, const float* bias,
                     Epilogue epilogue, Algorithm algorithm, float* out, std::uint8_t* argmax);
 void conv2d_input_gradient(const Conv2d& shape, const float* grad, const float* weight,
-                           Algorithm algorithm, float* grad_x);
+                           Algorithm algorithm, const Below& below, float* grad_x);
 void conv2d_weight_gradient(const Conv2d& shape, const float* x, const float* grad,
                             Algorithm algorithm, float* grad_weight, float* grad_bias);
 
 void linear_forward(Index n, Index in, Index out, const float* x, const float* weight,
                     const float* bias, Epilogue epilogue, float* y);
 void linear_input_gradient(Index n, Index in, Index out, const float* grad, const float* weight,
-                           float* grad_x);
+                           const Below& below, float* grad_x);
 void linear_weight_gradient(Index n, Index in, Index out, const float* x, const float* grad,
                             float* grad_weight);
 void column_sums(Index rows, Index columns, const float* x, float* sums);

@@ -24,11 +24,26 @@ void linear_forward(Index n, Index in, Index out, const float* x, const float* w
 }
 
 void linear_input_gradient(Index n, Index in, Index out, const float* grad, const float* weight,
-                           float* grad_x) {
+                           const Below& below, float* grad_x) {
+    const bool pooled = below.argmax != nullptr;
+    float* result = pooled ? scratch<float>(Slot::transformed, n * in) : grad_x;
     for_blocks(in, block, [&](Index begin, Index end) {
-        gemm(n, end - begin, out, {grad, out, false}, {weight + begin, in, false}, grad_x + begin,
+        gemm(n, end - begin, out, {grad, out, false}, {weight + begin, in, false}, result + begin,
              in);
+        for (Index i = 0; below.out != nullptr && !pooled && i < n; ++i) {
+#pragma omp simd
+            for (Index j = i * in + begin; j < i * in + end; ++j) {
+                const float value = result[j];
+                result[j] = below.out[j] > 0 ? value : 0.0F;
+            }
+        }
     });
+    if (pooled) {
+        const Index height = below.height / 2, width = below.width / 2;
+        relu_pool_gradient(
+            {n, below.height, below.width, in / (height * width), height, width, 2, 2}, result,
+            below.out, below.argmax, grad_x);
+    }
 }
 
 void linear_weight_gradient(Index n, Index in, Index out, const float* x, const float* grad,

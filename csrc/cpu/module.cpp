@@ -173,12 +173,34 @@ void conv2d_forward(Array x, Array weight, Maybe bias, Array out, Maybe argmax, 
         data<float>(out, "out", map), pool == 2 ? data<uint8_t>(argmax, "argmax", map) : nullptr);
 }
 
-void conv2d_input_gradient(Array grad, Array weight, Array grad_x, Index stride, Index padding,
-                           const std::string& algorithm) {
-    const Conv2d s =
-        to_conv2d(shape_of<4>(grad_x, "grad_x"), shape_of<4>(weight, "weight"), stride, padding);
+// For the gradient of an input that is `grad_x`, or `out` of the layer below.
+Below to_below(Array grad_x, Maybe out, Maybe argmax) {
+    if (!out) {
+        if (argmax) refuse("out", "must not be None where argmax is given");
+        return {};
+    }
+    const auto* made = data<const float>(*out, "out");
+    if (!argmax) {
+        like<float>(grad_x, "grad_x", *out);
+        return {made, nullptr, 0, 0};
+    }
+    const auto [n, height, width, channels] = shape_of<4>(grad_x, "grad_x");
+    if (height < 2 || width < 2) refuse("grad_x", "must not be smaller than the window");
+    if (out->ndim() == 4) {
+        data<const float, 4>(*out, "out", {n, height / 2, width / 2, channels});
+    } else {
+        data<const float, 2>(*out, "out", {n, height / 2 * (width / 2) * channels});
+    }
+    return {made, like<const uint8_t>(*argmax, "argmax", *out), height, width};
+}
+
+void conv2d_input_gradient(Array grad, Array weight, Array grad_x, Maybe out, Maybe argmax,
+                           Index stride, Index padding, const std::string& algorithm) {
+    const Below below = to_below(grad_x, out, argmax);
+    const Conv2d s = to_conv2d(out ? shape_of<4>(*out, "out") : shape_of<4>(grad_x, "grad_x"),
+                               shape_of<4>(weight, "weight"), stride, padding);
     run(&Table::conv2d_input_gradient, s, data<const float, 4>(grad, "grad", {s.n, s.p, s.q, s.o}),
-        data<const float>(weight, "weight"), to_algorithm(algorithm),
+        data<const float>(weight, "weight"), to_algorithm(algorithm), below,
         data<float>(grad_x, "grad_x"));
 }
 
@@ -243,11 +265,12 @@ void linear_forward(Array x, Array weight, Maybe bias, Array out, const std::str
         to_epilogue(epilogue, false), data<float, 2>(out, "out", {s.n, s.out}));
 }
 
-void linear_input_gradient(Array grad, Array weight, Array grad_x) {
-    const Sizes s = linear_sizes(grad_x, "grad_x", weight, "weight");
+void linear_input_gradient(Array grad, Array weight, Array grad_x, Maybe out, Maybe argmax) {
+    const Below below = to_below(grad_x, out, argmax);
+    const Sizes s = linear_sizes(out ? *out : grad_x, out ? "out" : "grad_x", weight, "weight");
     run(&Table::linear_input_gradient, s.n, s.in, s.out,
         data<const float, 2>(grad, "grad", {s.n, s.out}), data<const float>(weight, "weight"),
-        data<float>(grad_x, "grad_x"));
+        below, data<float>(grad_x, "grad_x"));
 }
 
 void linear_weight_gradient(Maybe x, Array grad, Maybe grad_weight, Maybe grad_bias) {

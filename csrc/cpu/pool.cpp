@@ -4,7 +4,7 @@
 
 #include "kernels.hpp"
 #include "parallel.hpp"
-#include "vectors.hpp"
+#include "unpool.hpp"
 
 namespace fercore::FERCORE_LEVEL {
 
@@ -20,36 +20,14 @@ void relu_gradient(Index size, const float* grad, const float* out, float* grad_
 
 void relu_pool_gradient(const Pool2d& s, const float* grad, const float* out,
                         const std::uint8_t* argmax, float* grad_before) {
-    const Index line = s.w * s.c;
-    // A block is a pair of rows, or the odd last row, which no window reaches.
-    for_blocks(s.n * ceil_div(s.h, 2), 4, [&](Index begin, Index end) {
-        for (Index pair = begin; pair < end; ++pair) {
-            const Index image = pair / ceil_div(s.h, 2), row = pair % ceil_div(s.h, 2);
-            float* rows = grad_before + (image * s.h + 2 * row) * line;
-            if (row == s.p) {
-                std::memset(rows, 0, line * sizeof(float));
-                continue;
-            }
+    const Below below = {out, argmax, s.h, s.w};
+    for_blocks(s.n * s.p, 4, [&](Index begin, Index end) {
+        for (Index row = begin; row < end; ++row) {
             for (Index x = 0; x < s.q; ++x) {
-                const Index from = ((image * s.p + row) * s.q + x) * s.c;
-                float* to = rows + 2 * x * s.c;
-                float* const entries[] = {to, to + s.c, to + line, to + line + s.c};
-                // In vectors of floats: a compiler would take as many channels at a time as fit
-                // bytes, which are more than narrow layers have.
-                for (Index c = 0; c < s.c; c += lanes) {
-                    const Index count = s.c - c;
-                    const Vector given = load(grad + from + c, count);
-                    const Vector value = load(out + from + c, count) > 0 ? given : Vector{};
-                    const Integers where =
-                        __builtin_convertvector(load(argmax + from + c, count), Integers);
-                    for (int k = 0; k < 4; ++k) {
-                        store(entries[k] + c, count, where == k ? value : Vector{});
-                    }
-                }
-            }
-            if (s.w % 2 == 1) {
-                std::memset(rows + line - s.c, 0, s.c * sizeof(float));
-                std::memset(rows + 2 * line - s.c, 0, s.c * sizeof(float));
+                const Window window = window_of(below, row / s.p, row % s.p, x, s.p, s.q, s.c);
+                const Index from = (row * s.q + x) * s.c;
+                unpool(window, s.c, grad + from, out + from, argmax + from,
+                       grad_before + window.first);
             }
         }
     });

@@ -31,6 +31,12 @@ inline void store4(float* to, float4 value, emulator::Where where = emulator::Wh
 }
 
 template <class T>
+float2 load2(Global<T> from, emulator::Where where = emulator::Where::current()) {
+    const T* pair = from.checked(0, 2, where);
+    return {to_float(pair[0]), to_float(pair[1])};
+}
+
+template <class T>
 void store2(Global<T> to, float first, float second,
             emulator::Where where = emulator::Where::current()) {
     T* pair = to.checked(0, 2, where);

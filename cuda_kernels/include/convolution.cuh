@@ -1,6 +1,7 @@
 // Geometry of convolutions: x [N][H][W][C], weight [O][KH][KW][C], and a map [N][P][Q][O].
 #pragma once
 
+#include "below.cuh"
 #include "epilogue.cuh"
 #include "place.cuh"
 
@@ -103,11 +104,21 @@ struct Phases {
         const u32 kernel = (channel * s.kh + down.tap_of(ky)) * s.kw + across.tap_of(kx);
         return {static_cast<i64>(kernel) * s.c, 0, 0};
     }
-    // Where the row's pixel of x begins.
+    // Calls at(image, y, x) with the row's pixel of x.
+    template <class At>
+    DEVICE auto row_in_image(u32 i, At at) const {
+        return at(i / across.count / down.count, down.pixel_of(i / across.count % down.count),
+                  across.pixel_of(i % across.count));
+    }
+    // Where it begins.
     DEVICE u64 row_in_x(u32 i) const {
-        const u64 image = i / across.count / down.count;
-        const u32 y = down.pixel_of(i / across.count % down.count);
-        return ((image * s.h + y) * s.w + across.pixel_of(i % across.count)) * s.c;
+        return row_in_image(
+            i, [&](u64 image, u32 y, u32 x) { return ((image * s.h + y) * s.w + x) * s.c; });
+    }
+    // And the window it was pooled from.
+    template <class T>
+    DEVICE Window row_in_map(const Below<T>& below, u32 i) const {
+        return row_in_image(i, [&](u32 image, u32 y, u32 x) { return Window(below, image, y, x); });
     }
 };
 

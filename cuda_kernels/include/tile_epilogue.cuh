@@ -14,6 +14,7 @@ DEVICE u32 first_column(const Corner& corner) {
 }
 
 // Calls use(offset_of(row) + column, sum, next) for pairs of neighbouring columns of this thread.
+// An offset is a number, or whatever a column can be added to.
 template <class OffsetOf, class Use>
 DEVICE void for_pairs(const Corner& corner, u32 rows, u32 columns, const Sums& sum,
                       OffsetOf offset_of, Use use) {
@@ -21,7 +22,7 @@ DEVICE void for_pairs(const Corner& corner, u32 rows, u32 columns, const Sums& s
     for (u32 i = 0; i < 8; ++i) {
         const u32 row = first_row(corner) + 8 * i;
         if (row >= rows) continue;
-        const u64 offset = offset_of(row);
+        const auto offset = offset_of(row);
 #pragma unroll
         for (u32 j = 0; j < 8; ++j) {
             const u32 column = first_column(corner) + 8 * j;

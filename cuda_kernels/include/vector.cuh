@@ -18,6 +18,11 @@ DEVICE void store4(bf16* to, float4 value) {
     *reinterpret_cast<uint2*>(to) = uint2{pack_bf16(value.x, value.y), pack_bf16(value.z, value.w)};
 }
 
+DEVICE float2 load2(const float* from) { return *reinterpret_cast<const float2*>(from); }
+DEVICE float2 load2(const bf16* from) {
+    const u32 pair = *reinterpret_cast<const u32*>(from);
+    return {first_of(pair), second_of(pair)};
+}
 DEVICE void store2(float* to, float first, float second) {
     *reinterpret_cast<float2*>(to) = float2{first, second};
 }

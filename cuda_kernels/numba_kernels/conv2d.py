@@ -66,25 +66,52 @@ def forward_pool_kernel(x, weight, bias, with_bias, out, argmax, with_argmax, st
             argmax[n, p, q, o] = place
 
 
-@cuda.jit
-def input_gradient_kernel(grad, weight, grad_x, stride, padding):
-    # A thread owns entries of `grad_x`, and adds up the taps through which each was read.
+@cuda.jit(device=True)
+def gradient_of(grad, weight, n, y, x, c, stride, padding):
+    """That of entry (n, y, x, c) of the input: the taps through which it was read, added up."""
     _, height, width, outputs = grad.shape
     _, kernel_h, kernel_w, _ = weight.shape
+    total = np.float32(0)
+    for ky in range(kernel_h):
+        for kx in range(kernel_w):
+            top, left = y + padding - ky, x + padding - kx
+            p, q = top // stride, left // stride
+            on_grid = p * stride == top and q * stride == left
+            if on_grid and 0 <= p < height and 0 <= q < width:
+                of_tap = np.float32(0)
+                for o in range(outputs):
+                    of_tap += grad[n, p, q, o] * weight[o, ky, kx, c]
+                total += of_tap
+    return total
+
+
+@cuda.jit
+def input_gradient_kernel(grad, weight, grad_x, out, with_relu, stride, padding):
+    # A thread owns entries of `grad_x`; a ReLU that made `out` stops those that are not positive.
     for i in range(cuda.grid(1), grad_x.size, cuda.gridsize(1)):
         n, y, x, c = indices(i, grad_x.shape)
         total = np.float32(0)
-        for ky in range(kernel_h):
-            for kx in range(kernel_w):
-                top, left = y + padding - ky, x + padding - kx
-                p, q = top // stride, left // stride
-                on_grid = p * stride == top and q * stride == left
-                if on_grid and 0 <= p < height and 0 <= q < width:
-                    of_tap = np.float32(0)
-                    for o in range(outputs):
-                        of_tap += grad[n, p, q, o] * weight[o, ky, kx, c]
-                    total += of_tap
+        if not with_relu or out[n, y, x, c] > 0:
+            total = gradient_of(grad, weight, n, y, x, c, stride, padding)
         grad_x[n, y, x, c] = total
+
+
+@cuda.jit
+def input_gradient_pool_kernel(grad, weight, grad_before, out, argmax, stride, padding):
+    # A thread owns entries of the map before a pool, most of which have no gradient to compute.
+    _, height, width, _ = out.shape
+    for i in range(cuda.grid(1), grad_before.size, cuda.gridsize(1)):
+        n, row, column, c = indices(i, grad_before.shape)
+        y, x = row // 2, column // 2
+        total = np.float32(0)
+        if (
+            y < height
+            and x < width
+            and argmax[n, y, x, c] == 2 * (row % 2) + column % 2
+            and out[n, y, x, c] > 0
+        ):
+            total = gradient_of(grad, weight, n, y, x, c, stride, padding)
+        grad_before[n, row, column, c] = total
 
 
 @cuda.jit
@@ -156,11 +183,18 @@ def input_gradient(
     grad: Buffer,
     weight: Buffer,
     grad_x: Buffer,
+    out: Buffer | None = None,
+    argmax: Buffer | None = None,
     *,
     stride: int,
     padding: int,
 ) -> None:
-    runtime.launch_over(input_gradient_kernel, grad_x.size, grad, weight, grad_x, stride, padding)
+    operands = grad, weight, grad_x
+    if argmax is None:
+        kernel, below = input_gradient_kernel, runtime.optional(out, 4)
+    else:
+        kernel, below = input_gradient_pool_kernel, (out, argmax)
+    runtime.launch_over(kernel, grad_x.size, *operands, *below, stride, padding)
 
 
 def weight_gradient(

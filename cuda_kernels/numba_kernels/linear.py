@@ -36,15 +36,16 @@ def load(tile, operand, row0, rows, row_stride, k0, depth, term_stride):
         tile[i * ROW_OF_TILE + k] = np.float32(0)
 
 
-@cuda.jit
-def product_kernel(a, a_row, a_term, b, b_column, b_term, bias, with_bias, c, depth, with_relu):
-    # A block owns a tile of `c`, and a thread one entry of it. The terms of a tile are added up by
-    # themselves first, which rounds less than one long sum.
+@cuda.jit(device=True)
+def product(a, a_row, a_term, b, b_column, b_term, rows, columns, depth):
+    """This thread's entry of ``c``; a block owns a tile of it.
+
+    The terms of a tile are added up by themselves first, which rounds less than one long sum.
+    """
     shared = cuda.shared.array(0, float32)
     a_tile, b_tile = shared[:_ENTRIES], shared[_ENTRIES : 2 * _ENTRIES]
     i, j = cuda.threadIdx.y, cuda.threadIdx.x
     row0, column0 = cuda.blockIdx.x * TILE, cuda.blockIdx.y * TILE
-    rows, columns = c.shape
     total = np.float32(0)
     for k0 in range(0, depth, TILE):
         load(a_tile, a, row0, rows, a_row, k0, depth, a_term)
@@ -55,11 +56,45 @@ def product_kernel(a, a_row, a_term, b, b_column, b_term, bias, with_bias, c, de
             of_tile += a_tile[i * ROW_OF_TILE + k] * b_tile[j * ROW_OF_TILE + k]
         total += of_tile
         cuda.syncthreads()  # nobody reads them any more
-    row, column = row0 + i, column0 + j
+    return total
+
+
+@cuda.jit
+def product_kernel(
+    a, a_row, a_term, b, b_column, b_term, bias, with_bias, out, masked, c, depth, with_relu
+):
+    # `out` is what a ReLU made, and where it is not positive, a gradient stops.
+    rows, columns = c.shape
+    total = product(a, a_row, a_term, b, b_column, b_term, rows, columns, depth)
+    row = cuda.blockIdx.x * TILE + cuda.threadIdx.y
+    column = cuda.blockIdx.y * TILE + cuda.threadIdx.x
     if row < rows and column < columns:
         if with_bias:
             total += bias[column]
+        if masked and not out[row, column] > 0:
+            total = np.float32(0)
         c[row, column] = relu(total) if with_relu else total
+
+
+@cuda.jit
+def unpooled_product_kernel(a, a_row, a_term, b, b_column, b_term, out, argmax, grad_before, depth):
+    # A thread owns the window that its entry was pooled from; the last windows, odd edges, too.
+    rows, columns = out.shape
+    total = product(a, a_row, a_term, b, b_column, b_term, rows, columns, depth)
+    row = cuda.blockIdx.x * TILE + cuda.threadIdx.y
+    column = cuda.blockIdx.y * TILE + cuda.threadIdx.x
+    if row < rows and column < columns:
+        _, map_h, map_w, channels = grad_before.shape
+        pixel, channel = column // channels, column % channels
+        y, x = pixel // (map_w // 2) * 2, pixel % (map_w // 2) * 2
+        end_y = map_h if y + 3 == map_h else y + 2
+        end_x = map_w if x + 3 == map_w else x + 2
+        for v in range(y, end_y):
+            for u in range(x, end_x):
+                grad_before[row, v, u, channel] = np.float32(0)
+        if out[row, column] > 0:
+            place = argmax[row, column]
+            grad_before[row, y + place // 2, x + place % 2, channel] = total
 
 
 def _product(
@@ -71,22 +106,18 @@ def _product(
     c: Buffer,
     depth: int,
     bias: Buffer | None = None,
+    out: Buffer | None = None,
+    argmax: Buffer | None = None,
     with_relu: bool = False,
 ) -> None:
-    rows, columns = c.shape
-    runtime.launch(
-        product_kernel,
-        (-(-rows // TILE), -(-columns // TILE)),
-        (TILE, TILE),
-        a.reshape(-1),
-        *a_strides,
-        b.reshape(-1),
-        *b_strides,
-        *runtime.optional(bias, 1),
-        c,
-        depth,
-        with_relu,
-    )
+    rows, columns = c.shape if out is None else out.shape
+    grid, block = (-(-rows // TILE), -(-columns // TILE)), (TILE, TILE)
+    operands = a.reshape(-1), *a_strides, b.reshape(-1), *b_strides
+    if argmax is not None:
+        below = out, argmax, c, depth
+        return runtime.launch(unpooled_product_kernel, grid, block, *operands, *below)
+    optional = *runtime.optional(bias, 1), *runtime.optional(out, 2)
+    return runtime.launch(product_kernel, grid, block, *operands, *optional, c, depth, with_relu)
 
 
 def forward(
@@ -99,12 +130,20 @@ def forward(
     relu: bool = False,
 ) -> None:
     _, inputs = weight.shape
-    _product(runtime, x, (inputs, 1), weight, (inputs, 1), out, inputs, bias, relu)
+    _product(runtime, x, (inputs, 1), weight, (inputs, 1), out, inputs, bias, with_relu=relu)
 
 
-def input_gradient(runtime: NumbaRuntime, grad: Buffer, weight: Buffer, grad_x: Buffer) -> None:
+def input_gradient(
+    runtime: NumbaRuntime,
+    grad: Buffer,
+    weight: Buffer,
+    grad_x: Buffer,
+    out: Buffer | None = None,
+    argmax: Buffer | None = None,
+) -> None:
     outputs, inputs = weight.shape
-    _product(runtime, grad, (outputs, 1), weight, (1, inputs), grad_x, outputs)
+    strides = (outputs, 1), (1, inputs)
+    _product(runtime, grad, strides[0], weight, strides[1], grad_x, outputs, out=out, argmax=argmax)
 
 
 def weight_gradient(

@@ -142,11 +142,15 @@ class CpuBackend(Backend):
         grad: Array,
         weight: Array,
         grad_x: Array,
+        out: Array | None = None,
+        argmax: Array | None = None,
         *,
         stride: int = 1,
         padding: int = 0,
     ) -> None:
-        kernels.conv2d_input_gradient(grad, weight, grad_x, stride, padding, self.convolution)
+        kernels.conv2d_input_gradient(
+            grad, weight, grad_x, out, argmax, stride, padding, self.convolution
+        )
 
     def conv2d_weight_gradient(
         self,
@@ -186,8 +190,15 @@ class CpuBackend(Backend):
     ) -> None:
         kernels.linear_forward(x, weight, bias, out, epilogue)
 
-    def linear_input_gradient(self, grad: Array, weight: Array, grad_x: Array) -> None:
-        kernels.linear_input_gradient(grad, weight, grad_x)
+    def linear_input_gradient(
+        self,
+        grad: Array,
+        weight: Array,
+        grad_x: Array,
+        out: Array | None = None,
+        argmax: Array | None = None,
+    ) -> None:
+        kernels.linear_input_gradient(grad, weight, grad_x, out, argmax)
 
     def linear_weight_gradient(
         self,

@@ -24,6 +24,7 @@ from cuda_kernels.linear import to_bf16
 from cuda_kernels.specs import Precision
 from fercore.backends.device_checks import (
     check_advance,
+    check_below,
     check_conv2d,
     check_gather,
     check_mask,
@@ -206,19 +207,24 @@ class DeviceBackend(Backend):
         grad: Buffer,
         weight: Buffer,
         grad_x: Buffer,
+        out: Buffer | None = None,
+        argmax: Buffer | None = None,
         *,
         stride: int = 1,
         padding: int = 0,
     ) -> None:
         dtype = self.compute_dtype
-        shape = check_conv2d(grad_x, weight, stride, padding, dtype, dtype)
+        x = grad_x if out is None else out
+        shape = check_conv2d(x, weight, stride, padding, dtype, dtype)
         reads(shape, dtype, grad=grad)
-        writes(grad_x.shape, dtype, grad_x=grad_x)
+        check_below(x.shape, grad_x, out, argmax, dtype)
         self._kernels.conv2d.input_gradient(
             self._runtime,
             grad,
             weight,
             grad_x,
+            out,
+            argmax,
             stride=stride,
             padding=padding,
             **self._options,
@@ -304,12 +310,21 @@ class DeviceBackend(Backend):
             **self._options,
         )
 
-    def linear_input_gradient(self, grad: Buffer, weight: Buffer, grad_x: Buffer) -> None:
+    def linear_input_gradient(
+        self,
+        grad: Buffer,
+        weight: Buffer,
+        grad_x: Buffer,
+        out: Buffer | None = None,
+        argmax: Buffer | None = None,
+    ) -> None:
         (n, o), (_, i) = shape_of(2, grad=grad), shape_of(2, weight=weight)
         reads((n, o), self.compute_dtype, grad=grad)
         reads((o, i), self.compute_dtype, weight=weight)
-        writes((n, i), self.compute_dtype, grad_x=grad_x)
-        self._kernels.linear.input_gradient(self._runtime, grad, weight, grad_x, **self._options)
+        check_below((n, i), grad_x, out, argmax, self.compute_dtype)
+        self._kernels.linear.input_gradient(
+            self._runtime, grad, weight, grad_x, out, argmax, **self._options
+        )
 
     def linear_weight_gradient(
         self,

@@ -60,6 +60,24 @@ def check_conv2d(
     return n, p, q, o
 
 
+def check_below(
+    x: tuple[int, ...], grad_x: Buffer, out: Buffer | None, argmax: Buffer | None, dtype: Any
+) -> None:
+    """Of the gradient of an input of shape ``x``, and of the epilogue it is taken on through."""
+    if argmax is None:
+        reads(x, dtype, out=out)
+        return writes(x, dtype, grad_x=grad_x)
+    if out is None:
+        raise ValueError("argmax needs the out of the same forward pass")
+    n, p, q, c = shape_of(4, grad_x=grad_x)
+    pooled = (n, p // 2, q // 2, c)
+    if (pooled if len(x) == 4 else (n, p // 2 * (q // 2) * c)) != x:
+        raise ValueError(f"grad_x of shape {grad_x.shape} must pool to out's {x}, not to {pooled}")
+    reads(x, dtype, out=out)
+    reads(x, np.uint8, argmax=argmax)
+    return writes(grad_x.shape, dtype, grad_x=grad_x)
+
+
 def check_pool(window: int, stride: int, **buffer: Buffer) -> tuple[int, ...]:
     """The shape of the pooled map."""
     n, h, w, c = shape_of(4, **buffer)

@@ -188,11 +188,19 @@ class Backend(ABC):
         grad: Buffer,
         weight: Buffer,
         grad_x: Buffer,
+        out: Buffer | None = None,
+        argmax: Buffer | None = None,
         *,
         stride: int = 1,
         padding: int = 0,
     ) -> None:
-        """``grad_x [N, H, W, C]`` from ``grad [N, P, Q, O]``, the gradient before the epilogue."""
+        """``grad_x [N, H, W, C]`` from ``grad [N, P, Q, O]``, the gradient before the epilogue.
+
+        Given ``out [N, H, W, C]``, the result of the layer below that came in as ``x``, ``grad_x``
+        is the gradient before that layer's epilogue, as ``epilogue_gradient`` computes it: before
+        ``relu``, or with ``argmax`` (uint8, the shape of ``out``) before ``relu_pool``, and then
+        ``[N, P', Q', C]`` with ``P' // 2 = H`` and ``Q' // 2 = W``.
+        """
 
     @abstractmethod
     def conv2d_weight_gradient(
@@ -241,8 +249,19 @@ class Backend(ABC):
         """``out [N, O] = x [N, I] @ weight[O, I].T + bias``, then ``none`` or ``relu``."""
 
     @abstractmethod
-    def linear_input_gradient(self, grad: Buffer, weight: Buffer, grad_x: Buffer) -> None:
-        """``grad_x [N, I] = grad [N, O] @ weight``."""
+    def linear_input_gradient(
+        self,
+        grad: Buffer,
+        weight: Buffer,
+        grad_x: Buffer,
+        out: Buffer | None = None,
+        argmax: Buffer | None = None,
+    ) -> None:
+        """``grad_x [N, I] = grad [N, O] @ weight``.
+
+        ``out`` and ``argmax``, here ``[N, I]``, are what they are in ``conv2d_input_gradient``:
+        with ``argmax``, ``grad_x`` is ``[N, P, Q, C]``, where ``P // 2 * (Q // 2) * C = I``.
+        """
 
     @abstractmethod
     def linear_weight_gradient(

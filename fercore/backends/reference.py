@@ -90,15 +90,18 @@ class ReferenceBackend(Backend):
         grad: Array,
         weight: Array,
         grad_x: Array,
+        out: Array | None = None,
+        argmax: Array | None = None,
         *,
         stride: int = 1,
         padding: int = 0,
     ) -> None:
-        _, height, width, _ = grad_x.shape
-        padded = _pad(np.zeros_like(grad_x), padding)
+        _, height, width, _ = (grad_x if out is None else out).shape
+        padded = _pad(np.zeros_like(grad_x if out is None else out), padding)
         for y, x in np.ndindex(weight.shape[1:3]):
             _strided(padded, y, x, stride, grad.shape)[...] += grad @ weight[:, y, x, :]
-        _store(grad_x, padded[:, padding : padding + height, padding : padding + width])
+        inner = padded[:, padding : padding + height, padding : padding + width]
+        self._store_below(inner, out, argmax, grad_x)
 
     def conv2d_weight_gradient(
         self,
@@ -134,6 +137,19 @@ class ReferenceBackend(Backend):
         else:
             _store(grad_before, passed)
 
+    def _store_below(
+        self, grad: Array, out: Array | None, argmax: Array | None, grad_x: Array
+    ) -> None:
+        """Store the gradient of an input, or that before the epilogue which made the input."""
+        if out is None:
+            _store(grad_x, grad)
+        elif argmax is None:
+            self.epilogue_gradient(grad, out, None, grad_x, epilogue="relu")
+        else:
+            n, p, q, c = grad_x.shape
+            grad, out, argmax = (a.reshape(n, p // 2, q // 2, c) for a in (grad, out, argmax))
+            self.epilogue_gradient(grad, out, argmax, grad_x, epilogue="relu_pool")
+
     # -- fully connected ------------------------------------------------------------------------
 
     def linear_forward(
@@ -150,8 +166,15 @@ class ReferenceBackend(Backend):
             before = before + bias
         _store(out, _relu(before) if epilogue == "relu" else before)
 
-    def linear_input_gradient(self, grad: Array, weight: Array, grad_x: Array) -> None:
-        _store(grad_x, grad @ weight)
+    def linear_input_gradient(
+        self,
+        grad: Array,
+        weight: Array,
+        grad_x: Array,
+        out: Array | None = None,
+        argmax: Array | None = None,
+    ) -> None:
+        self._store_below(grad @ weight, out, argmax, grad_x)
 
     def linear_weight_gradient(
         self,

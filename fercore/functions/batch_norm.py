@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fercore.autograd import Function, Tensor
+from fercore.autograd import Tensor
 from fercore.backends.interface import Buffer, Epilogue
+from fercore.functions.epilogue import EpilogueFunction
 
 
-class BatchNorm(Function):
+class BatchNorm(EpilogueFunction):
     """Normalise each channel (the last axis) of ``x``, scale, shift, and optionally ReLU.
 
     ``moving`` (uint8 ``[C]``, or None for no channel) marks the channels that use, and learn,
@@ -24,13 +25,13 @@ class BatchNorm(Function):
         momentum: float = 0.1,
         epsilon: float = 1e-5,
         epilogue: Epilogue = "none",
+        fuse_gradient: bool = True,
         layer: str = "",
     ) -> None:
-        super().__init__(layer)
+        super().__init__(epilogue, fuse_gradient, layer)
         self.running = running_mean, running_variance
         self.moving = moving
         self.settings: dict[str, Any] = {"momentum": momentum, "epsilon": epsilon}
-        self.epilogue = epilogue
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = self.new(x.shape)
@@ -57,19 +58,13 @@ class BatchNorm(Function):
             self.save(weight=weight, mean=mean, inverse_std=inverse_std)
             if self._reads_x():
                 self.save(x=x)
-            if self.epilogue != "none":
-                self.save(out=out)
+        self.save_epilogue(x.shape, out, None)
         return out
 
     def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
         backend = self.backend
         x_shape, channels = self.shapes
-        if self.epilogue != "none":
-            grad_before = self.new_grad(x_shape)
-            backend.epilogue_gradient(
-                grad, self.saved("out"), None, grad_before, epilogue=self.epilogue
-            )
-            grad = grad_before
+        grad = self.gradient_before(grad)
         want_x, want_weight, want_bias = self.wanted
         grads = (
             self.new_grad(x_shape) if want_x else None,

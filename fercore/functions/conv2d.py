@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fercore.autograd import Function, Tensor
+from fercore.autograd import Tensor
 from fercore.backends.interface import Buffer, Epilogue
+from fercore.functions.epilogue import EpilogueFunction
 
 
-class Conv2d(Function):
+class Conv2d(EpilogueFunction):
     """``epilogue(x * weight + bias)``.
 
     ``x [N, H, W, C]``, ``weight [O, KH, KW, C]``, ``bias [O]`` or None.
@@ -14,11 +15,16 @@ class Conv2d(Function):
     """
 
     def __init__(
-        self, *, stride: int = 1, padding: int = 0, epilogue: Epilogue = "none", layer: str = ""
+        self,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        epilogue: Epilogue = "none",
+        fuse_gradient: bool = True,
+        layer: str = "",
     ) -> None:
-        super().__init__(layer)
+        super().__init__(epilogue, fuse_gradient, layer)
         self.geometry = {"stride": stride, "padding": padding}
-        self.epilogue = epilogue
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         before = conv2d_shape(x.shape, weight.shape, **self.geometry)
@@ -35,28 +41,19 @@ class Conv2d(Function):
             epilogue=self.epilogue,
         )
         want_x, want_weight, _ = self.wanted
-        self.shapes = x.shape, weight.shape, before
+        self.shapes = x.shape, weight.shape
         if want_x:
             self.save(weight=weight)
         if want_weight:
             self.save(x=x)
-        if any(self.wanted) and self.epilogue != "none":
-            self.save(out=out)
-            if argmax is not None:
-                self.save(argmax=argmax)
+        self.save_epilogue(before, out, argmax)
         return out
 
     def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
         want_x, want_weight, want_bias = self.wanted
-        x_shape, weight_shape, before = self.shapes
+        x_shape, weight_shape = self.shapes
         backend = self.backend
-        if self.epilogue != "none":
-            grad_before = self.new_grad(before)
-            argmax = self.saved("argmax") if self.epilogue == "relu_pool" else None
-            backend.epilogue_gradient(
-                grad, self.saved("out"), argmax, grad_before, epilogue=self.epilogue
-            )
-            grad = grad_before
+        grad = self.gradient_before(grad)
         grad_x = grad_weight = grad_bias = None
         if want_weight or want_bias:
             grad_weight = backend.empty(weight_shape) if want_weight else None
@@ -64,8 +61,11 @@ class Conv2d(Function):
             x = self.saved("x") if want_weight else None
             backend.conv2d_weight_gradient(x, grad, grad_weight, grad_bias, **self.geometry)
         if want_x:
-            grad_x = self.new_grad(x_shape)
-            backend.conv2d_input_gradient(grad, self.saved("weight"), grad_x, **self.geometry)
+            below = self.below(x_shape)
+            grad_x = self.new_grad(below.shape)
+            backend.conv2d_input_gradient(
+                grad, self.saved("weight"), grad_x, below.out, below.argmax, **self.geometry
+            )
         return grad_x, grad_weight, grad_bias
 
 

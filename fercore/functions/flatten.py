@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fercore.autograd import Function, Tensor
+from fercore.autograd import Below, Function, Tensor
 from fercore.backends.interface import Buffer
 
 
@@ -12,10 +12,24 @@ class Flatten(Function):
     """``[N, H, W, C] -> [N, H * W * C]``: a view of the same buffer."""
 
     def forward(self, x: Tensor) -> Tensor:
-        self.shape = x.shape
+        self.shape = self.grad_shape = x.shape
         shape = (x.shape[0], math.prod(x.shape[1:]))
-        view = self.backend.view(x.data, 0, shape, x.data.dtype)
-        return Tensor(self.backend, view, view_of=x)
+        return Tensor(self.backend, self._view(x.data, shape), view_of=x)
+
+    def hand_over(self) -> Below | None:
+        """That of the maps, seen as vectors; a map before a pool stays a map."""
+        below = self.below(self.shape)
+        if below.out is None:
+            return None
+        self.grad_shape = below.shape
+        flat = (self.shape[0], math.prod(self.shape[1:]))
+        out = self._view(below.out, flat)
+        if below.argmax is None:
+            return Below(flat, out)
+        return Below(below.shape, out, self._view(below.argmax, flat))
 
     def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
-        return (self.backend.view(grad, 0, self.shape, grad.dtype),)
+        return (self._view(grad, self.grad_shape),)
+
+    def _view(self, buffer: Buffer, shape: tuple[int, ...]) -> Buffer:
+        return self.backend.view(buffer, 0, shape, buffer.dtype)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fercore.autograd import Function, Tensor
+from fercore.autograd import Tensor
 from fercore.backends.interface import Buffer, Epilogue
+from fercore.functions.epilogue import EpilogueFunction
 
 
-class Linear(Function):
+class Linear(EpilogueFunction):
     """``epilogue(x @ weight.T + bias)``: ``x [N, I]``, ``weight [O, I]``, ``bias [O]`` or None.
 
     ``logits``, a network's answers, have the backend's ``dtype``; other results are activations.
@@ -14,10 +15,15 @@ class Linear(Function):
     """
 
     def __init__(
-        self, *, epilogue: Epilogue = "none", logits: bool = False, layer: str = ""
+        self,
+        *,
+        epilogue: Epilogue = "none",
+        logits: bool = False,
+        fuse_gradient: bool = True,
+        layer: str = "",
     ) -> None:
-        super().__init__(layer)
-        self.epilogue, self.logits = epilogue, logits
+        super().__init__(epilogue, fuse_gradient, layer)
+        self.logits = logits
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (n, inputs), (outputs, weight_inputs) = x.shape, weight.shape
@@ -37,20 +43,14 @@ class Linear(Function):
             self.save(weight=weight)
         if want_weight:
             self.save(x=x)
-        if any(self.wanted) and self.epilogue != "none":
-            self.save(out=out)
+        self.save_epilogue(out.shape, out, None)
         return out
 
     def backward(self, grad: Buffer) -> tuple[Buffer | None, ...]:
         want_x, want_weight, want_bias = self.wanted
         x_shape, weight_shape = self.shapes
         backend = self.backend
-        if self.epilogue != "none":
-            grad_before = self.new_grad((x_shape[0], weight_shape[0]))
-            backend.epilogue_gradient(
-                grad, self.saved("out"), None, grad_before, epilogue=self.epilogue
-            )
-            grad = grad_before
+        grad = self.gradient_before(grad)
         grad_x = grad_weight = grad_bias = None
         if want_weight or want_bias:
             grad_weight = backend.empty(weight_shape) if want_weight else None
@@ -58,6 +58,9 @@ class Linear(Function):
             x = self.saved("x") if want_weight else None
             backend.linear_weight_gradient(x, grad, grad_weight, grad_bias)
         if want_x:
-            grad_x = self.new_grad(x_shape)
-            backend.linear_input_gradient(grad, self.saved("weight"), grad_x)
+            below = self.below(x_shape)
+            grad_x = self.new_grad(below.shape)
+            backend.linear_input_gradient(
+                grad, self.saved("weight"), grad_x, below.out, below.argmax
+            )
         return grad_x, grad_weight, grad_bias

@@ -59,7 +59,10 @@ def calls() -> dict[str, tuple[tuple, dict]]:
             {"padding": 1, "epilogue": "relu_pool"},
         ),
         "conv2d_input_gradient": (
-            (real(2, 7, 8, 6), real(6, 3, 3, 5), Out(2, 7, 8, 5)),
+            (
+                *(real(2, 7, 8, 6), real(6, 3, 3, 5), Out(2, 14, 17, 5)),
+                *(relu(real(2, 7, 8, 5)), byte(4, 2, 7, 8, 5)),
+            ),
             {"padding": 1},
         ),
         "conv2d_weight_gradient": (
@@ -71,7 +74,10 @@ def calls() -> dict[str, tuple[tuple, dict]]:
             {"epilogue": "relu_pool"},
         ),
         "linear_forward": ((real(4, 9), real(6, 9), real(6), Out(4, 6)), {"epilogue": "relu"}),
-        "linear_input_gradient": ((real(4, 6), real(6, 9), Out(4, 9)), {}),
+        "linear_input_gradient": (
+            (real(4, 6), real(6, 9), Out(4, 7, 6, 1), relu(real(4, 9)), byte(4, 4, 9)),
+            {},
+        ),
         "linear_weight_gradient": ((real(4, 9), real(4, 6), Out(6, 9), Out(6)), {}),
         "max_pool_forward": (
             (real(2, 5, 6, 3), Out(2, 2, 3, 3), Out(2, 2, 3, 3, dtype=np.uint8)),

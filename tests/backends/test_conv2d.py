@@ -268,6 +268,27 @@ def test_relu_pool_gradient(backend, random, before):
     assert_exact(result, oracle.max_pool_gradient(passed, argmax, before, 2, 2))
 
 
+@every_small
+@pytest.mark.parametrize("odd", [None, (0, 0), (1, 0), (0, 1), (1, 1)], ids=str)
+def test_input_gradient_through_the_epilogue_below(backend, random, case, odd):
+    """The bits of two calls, one after the other: a gradient is chosen or moved, never changed."""
+    _, weight, _, grad = case.draw(normal, random)
+    n, h, w, c = shape = (case.n, case.h, case.w, case.c)
+    out, argmax = relu(normal(random, *shape)), None
+    epilogue, before = "relu", shape
+    if odd is not None:
+        argmax = random.integers(0, 4, shape).astype(np.uint8)
+        epilogue, before = "relu_pool", (n, 2 * h + odd[0], 2 * w + odd[1], c)
+    method = "conv2d_input_gradient"
+    grad_x = call(backend, method, grad, weight, Out(*shape), **case.geometry)
+    expected = call(
+        backend, "epilogue_gradient", grad_x, out, argmax, Out(*before), epilogue=epilogue
+    )
+    actual = call(backend, method, grad, weight, Out(*before), out, argmax, **case.geometry)
+    assert actual.tobytes() == expected.tobytes()
+    assert actual.any() == (grad_x * (out > 0)).any()
+
+
 # -- finite differences -------------------------------------------------------------------------
 
 

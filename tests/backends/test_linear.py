@@ -9,6 +9,7 @@ from tests.backends.harness import (
     assert_exact,
     call,
     normal,
+    relu,
     small_integers,
 )
 from tests.gradient_check import check_gradients
@@ -62,6 +63,25 @@ def test_input_gradient(backend, random, n, i, o, numbers):
     grad, weight = numbers(random, n, o), numbers(random, o, i)
     grad_x = call(backend, "linear_input_gradient", grad, weight, Out(n, i))
     compare(backend, numbers, grad_x, product(grad, weight), o)
+
+
+@pytest.mark.parametrize("before", [None, (4, 4, 16), (5, 4, 9), (6, 7, 24), (3, 3, 200)], ids=str)
+def test_input_gradient_through_the_epilogue_below(backend, random, before):
+    """The bits of two calls, one after the other; maps are seen as vectors."""
+    p, q, c = (2, 2, 70) if before is None else before
+    n, o, maps = 3, 40, (3, p // 2, q // 2, c)
+    i = int(np.prod(maps[1:]))
+    grad, weight, out = normal(random, n, o), normal(random, o, i), relu(normal(random, n, i))
+    grad_x = call(backend, "linear_input_gradient", grad, weight, Out(n, i))
+    arguments, argmax, shape = (grad_x, out, None), None, (n, i)
+    if before is not None:
+        argmax, shape = random.integers(0, 4, (n, i)).astype(np.uint8), (n, p, q, c)
+        arguments = tuple(array.reshape(maps) for array in (grad_x, out, argmax))
+    epilogue = "relu" if before is None else "relu_pool"
+    expected = call(backend, "epilogue_gradient", *arguments, Out(*shape), epilogue=epilogue)
+    actual = call(backend, "linear_input_gradient", grad, weight, Out(*shape), out, argmax)
+    assert actual.tobytes() == expected.tobytes()
+    assert actual.any()
 
 
 @every_shape

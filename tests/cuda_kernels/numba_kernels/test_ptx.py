@@ -22,8 +22,10 @@ FLOAT32 = {
     "conv2d.forward_kernel",
     "conv2d.forward_pool_kernel",
     "conv2d.input_gradient_kernel",
+    "conv2d.input_gradient_pool_kernel",
     "conv2d.pool_gradient_kernel",
     "linear.product_kernel",
+    "linear.unpooled_product_kernel",
     "max_pool.max_pool_kernel",
     "max_pool.max_pool_gradient_kernel",
 }
@@ -33,14 +35,17 @@ PRODUCTS = {
     "conv2d.forward_kernel",
     "conv2d.forward_pool_kernel",
     "conv2d.input_gradient_kernel",
+    "conv2d.input_gradient_pool_kernel",
     "conv2d.weight_gradient_kernel",
     "linear.product_kernel",
+    "linear.unpooled_product_kernel",
 }
 SHARED = {
     "batch_norm.backward_kernel",
     "batch_norm.forward_kernel",
     "column_sums.column_sums_kernel",
     "linear.product_kernel",
+    "linear.unpooled_product_kernel",
     "softmax_cross_entropy.softmax_cross_entropy_kernel",
     "update.clip_factor_kernel",
     "update.sum_of_squares_kernel",
@@ -89,6 +94,7 @@ def launches(compiler):
     x, weight, out = (backend.empty(shape) for shape in ((1, 3, 3, 1), (2, 3, 3, 1), (1, 1, 1, 2)))
     backend.fill(x, 0.0)
     backend.conv2d_forward(x, weight, None, out)
+    backend.conv2d_input_gradient(out, weight, x)
     backend.epilogue_gradient(out, out, None, out.copy(), epilogue="relu")
     return noted
 
