@@ -47,7 +47,7 @@ def product(method: str, given: Mapping[str, Any]) -> tuple[int, int]:
     wanted = next((given[n] for n in ("weight", "grad_weight") if given.get(n) is not None), None)
     if wanted is None or not method.startswith(("conv2d", "linear")):
         return 0, 1
-    weight = wanted.shape
+    weight = wanted.shape[-4:]
     image = (given["grad_x"] if given.get("x") is None else given["x"]).shape
     rows = image[0]
     if len(weight) == 4:
@@ -59,10 +59,20 @@ def product(method: str, given: Mapping[str, Any]) -> tuple[int, int]:
     return 2 * rows * size, terms.get(method.partition("_")[2], rows)
 
 
+def in_slices(name: str, given: Mapping[str, Any]) -> bool:
+    """Whether the operand of that name is a gradient in slices; see ``conv2d_gradient_slices``."""
+    axes = {"grad_weight": 4, "grad_bias": 1}
+    if name == "gradient" and "parameter" in given:
+        axes[name] = len(given["parameter"].shape)
+    gradient = given[name] if name in axes else None
+    return gradient is not None and len(gradient.shape) > axes[name]
+
+
 def traffic(given: Mapping[str, Any], narrow: frozenset[str] = frozenset()) -> int:
     """Least bytes: each buffer once, those changed in place twice; ``narrow`` ones have 2 an entry.
 
-    Of a data set only the images that are gathered count.
+    Of a data set only the images that are gathered count. A gradient in slices does not: those are
+    how a device shares out a sum, and the sum itself is never in memory.
     """
     total, seen = 0, set()
     for name, operand in given.items():
@@ -70,6 +80,8 @@ def traffic(given: Mapping[str, Any], narrow: frozenset[str] = frozenset()) -> i
             if not hasattr(buffer, "shape") or id(buffer) in seen:
                 continue
             seen.add(id(buffer))
+            if in_slices(name, given):
+                continue
             count = math.prod(buffer.shape)
             if "indices" in given and name in ("images", "labels"):
                 count = count // buffer.shape[0] * given["indices"].shape[0]

@@ -1,6 +1,7 @@
-"""A network with some of its epilogues made layers of their own, to measure what fusing saves.
+"""What is fused in a training step, each of which can be switched off, to measure what it saves.
 
-The network computes the same with and without; only its steps read and write more memory.
+A network whose epilogues are layers of their own computes the same, and so does an update that is
+given gradients summed; only the steps read and write more memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fercore.nn import BatchNorm, Context, Conv2d, Layer, Linear, MaxPool, Model
 FUSIONS = {
     "relu": "ReLU, with the bias or normalisation before it",
     "relu_pool": "2x2 max-pool, with the ReLU before it",
+    "update": "the sum of a weight gradient's slices, with the update",
 }
 """What can be switched off, and what it is."""
 
@@ -35,6 +37,8 @@ class Relu(Layer):
 
 def separate(model: Model, without: Collection[str]) -> Model:
     """``model`` without some of ``FUSIONS``; it shares the parameters, and their masks.
+
+    Those that are no epilogues leave it as it is: ``update`` is the optimizer's.
 
     Raises FercoreError for an unknown fusion.
     """

@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="any other setting of the recipe, such as recipe.optimizer=adam",
     )
     step.add_argument(
-        "--without-fusion", metavar="NAME,...", help="make epilogues calls: relu, relu_pool"
+        "--without-fusion", metavar="NAME,...", help="make calls of: relu, relu_pool, update"
     )
     where = parser.add_argument_group("where")
     where.add_argument("--device", help="auto (default), or one that 'devices' lists")

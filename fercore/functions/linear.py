@@ -52,12 +52,12 @@ class Linear(Function):
             )
             grad = grad_before
         grad_x = grad_weight = grad_bias = None
-        if want_weight or want_bias:
+        if want_x:
+            grad_x = self.new_grad(x_shape)
+            backend.linear_input_gradient(grad, self.saved("weight"), grad_x)
+        if want_weight or want_bias:  # last: the update follows while caches hold what it reads
             grad_weight = backend.empty(weight_shape) if want_weight else None
             grad_bias = backend.empty(weight_shape[:1]) if want_bias else None
             x = self.saved("x") if want_weight else None
             backend.linear_weight_gradient(x, grad, grad_weight, grad_bias)
-        if want_x:
-            grad_x = self.new_grad(x_shape)
-            backend.linear_input_gradient(grad, self.saved("weight"), grad_x)
         return grad_x, grad_weight, grad_bias
