@@ -117,7 +117,7 @@ def _record(model: str, batch: int, recipe: Recipe, precision: Precision) -> Seq
         x, y = augment(recorder, images, labels, labels, rng, Augmentation())
         logits = net(x, Context(training=True, rng=rng, dropout=recipe.dropout))
         gradients = backward(SoftmaxCrossEntropy(statistics)(logits, y))
-        optimizer.update(recorder, gradients)
+        optimizer.update(recorder, gradients.items())
         parameter, gradient = list(gradients.items())[-1]
         with recorder.scope("reuse backward"):  # a step with a parameter that is used twice
             recorder.fill(parameter.data, 0.0)

@@ -22,7 +22,7 @@ import numpy as np
 from bench import machine
 from bench.recipe import Recipe
 from fercore import backends, models
-from fercore.autograd import Tensor, backward
+from fercore.autograd import Tensor
 from fercore.backends.interface import Augmentation, Backend, Buffer
 from fercore.errors import FercoreError
 from fercore.feed import Feed
@@ -185,8 +185,8 @@ class FercoreStep:
             SoftmaxCrossEntropy(self.statistics)(self.model(x, Context()), y)
             return []
         logits = self.model(x, Context(training=True, rng=self.rng, dropout=RECIPE.dropout))
-        gradients = backward(SoftmaxCrossEntropy(self.statistics)(logits, y))
-        self.optimizer.update(recorder, gradients)
+        loss = SoftmaxCrossEntropy(self.statistics)(logits, y)
+        self.optimizer.minimise(recorder, loss)
         return []
 
     def _run(self, replay: Callable[[], None], steps: int) -> None:

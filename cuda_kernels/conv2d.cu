@@ -27,6 +27,7 @@
 #include "convolution.cuh"
 #include "grid.cuh"
 #include "shared.cuh"
+#include "sliced_sums.cuh"
 #include "vector.cuh"
 
 constexpr u32 threads = 256, edge = 64, depth_of_tile = 16;
@@ -260,8 +261,9 @@ KERNEL(conv2d_input_gradient_bf16, threads, Global<const bf16> grad, Global<cons
 // -- weight and bias gradient ---------------------------------------------------------------------
 
 // Pixels are many and results few, so each block takes a slice of the pixels, and the partial sums
-// [slices][...] are added in order by conv2d_sum_slices. A slice is a multiple of 16 pixels. Where
-// there is but one, `partial` is the gradient itself, and sums may be added to what is there.
+// [slices][...] are added in order: by conv2d_sum_slices, or by the update that they are for. A
+// slice is a multiple of 16 pixels. Where there is but one, `partial` is the gradient itself, and
+// sums may be added to what is there.
 template <class T>
 DEVICE void weight_gradient(Global<const T> x, Global<const T> grad, Global<float> partial,
                             const Sizes& s, u32 slice, u32 accumulate) {
@@ -334,11 +336,9 @@ KERNEL(conv2d_bias_gradient_bf16, threads, Global<const bf16> grad, Global<float
 
 KERNEL(conv2d_sum_slices, threads, Global<const float> partial, Global<float> out, u64 count,
        u32 slices, u32 accumulate) {
-    for_entries(count, [&](u64 i) {
-        float sum = accumulate ? out[i] : 0.0F;
-        for (u32 slice = 0; slice < slices; ++slice) sum += partial[slice * count + i];
-        out[i] = sum;
-    });
+    for_sums(
+        partial, slices, count, [](u64) { return true; },
+        [&](u64 i, float sum) { out[i] = accumulate ? out[i] + sum : sum; });
 }
 
 // -- the gradient before ReLU and pooling ---------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cuda_kernels import elementwise, tensor_cores
+from cuda_kernels import elementwise, sliced_sums, tensor_cores
 from cuda_kernels.runtime import Buffer, Runtime
 from cuda_kernels.specs import Grid, Kernel, Precision
 
@@ -32,7 +32,8 @@ Epilogue = Literal["none", "relu", "relu_pool"]
 
 @dataclass(frozen=True)
 class Convolution:
-    """Its sizes, and the bytes of all tensors involved."""
+    """Its sizes, the bytes of all tensors involved, and the slices of its weight gradient (0: as
+    many as keep a GPU busy)."""
 
     n: int
     h: int
@@ -45,6 +46,7 @@ class Convolution:
     padding: int
     bytes: int
     aligned: bool = True
+    slices: int = 0
 
     @property
     def p(self) -> int:
@@ -77,11 +79,12 @@ class Convolution:
 
 @dataclass(frozen=True)
 class ColumnSums:
-    """Of ``rows x columns`` numbers of ``itemsize`` bytes."""
+    """Of ``rows x columns`` numbers of ``itemsize`` bytes, in ``slices`` as a ``Convolution``'s."""
 
     rows: int
     columns: int
     itemsize: int = 4
+    slices: int = 0
 
     @property
     def flops(self) -> int:
@@ -89,7 +92,7 @@ class ColumnSums:
 
     @property
     def bytes(self) -> int:
-        return (self.itemsize * self.rows + 4) * self.columns
+        return (self.itemsize * self.rows + 4 * max(1, self.slices)) * self.columns
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class Tiles:
 
     def weight_gradient(self, conv: Convolution) -> Grid:
         tiles = self._count(conv.o, conv.taps)
-        return (tiles, _slices(conv.pixels, tiles), 1)
+        return (tiles, conv.slices or _slices(conv.pixels, tiles), 1)
 
 
 def _slices(pixels: int, blocks: int) -> int:
@@ -158,11 +161,11 @@ def _slice(pixels: int, slices: int) -> int:
 
 def _bias_grid(sums: ColumnSums) -> Grid:
     blocks = _ceil(sums.columns, 32)
-    return (blocks, _slices(sums.rows, blocks), 1)
+    return (blocks, sums.slices or _slices(sums.rows, blocks), 1)
 
 
 def _sum_grid(sums: ColumnSums) -> Grid:
-    return (_ceil(sums.columns, THREADS), 1, 1)
+    return (sliced_sums.blocks(sums.columns, sums.rows), 1, 1)
 
 
 def _windows_grid(windows: Windows) -> Grid:
@@ -284,21 +287,44 @@ def weight_gradient(
     """``grad_weight`` and ``grad_bias [O]`` from ``grad``, the gradient before the epilogue.
 
     Overwrites them, or adds to what is there (``accumulate``). What is ``None`` is not computed;
-    ``x`` is read only for ``grad_weight``.
+    ``x`` is read only for ``grad_weight``. With a leading axis, a gradient receives its sums over
+    as many slices of the pixels (none of them empty): see ``gradient_slices``.
     """
     pixels, o = int(np.prod(grad.shape[:-1])), grad.shape[-1]
     if grad_weight is not None:
-        conv = _convolution(runtime, x, grad_weight, stride, padding, (grad,))
+        slices = sliced_sums.axis(grad_weight, 4)
+        conv = _convolution(runtime, x, grad_weight, stride, padding, (grad,), slices)
         _check("grad", grad, (conv.n, conv.p, conv.q, conv.o))
         arguments = {"x": x, "grad": grad, **conv.numbers()}
         kernel = runtime.choose("conv2d_weight_gradient", conv, precision)
         _run_sliced(runtime, kernel, conv, arguments, pixels, grad_weight, accumulate)
     if grad_bias is not None:
-        _check("grad_bias", grad_bias, (o,))
-        sums = ColumnSums(pixels, o, grad.dtype.itemsize)
+        slices = sliced_sums.axis(grad_bias, 1)
+        _check("grad_bias", grad_bias, (*slices, o))
+        sums = ColumnSums(pixels, o, grad.dtype.itemsize, *slices)
         arguments = {"grad": grad, "pixels": pixels, "o": o}
         kernel = runtime.choose("conv2d_bias_gradient", sums, precision)
         _run_sliced(runtime, kernel, sums, arguments, pixels, grad_bias, accumulate)
+
+
+def gradient_slices(
+    runtime: Runtime,
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    *,
+    stride: int,
+    padding: int,
+    precision: Precision = "fp32",
+) -> tuple[int, int]:
+    """Over how many slices of the pixels ``weight_gradient`` sums, for the weight and for the bias.
+
+    ``x`` and ``weight`` are shapes, of buffers that begin at a multiple of 16 bytes.
+    """
+    (n, h, w, c), (o, kh, kw, _) = x, weight
+    conv = Convolution(n, h, w, c, o, kh, kw, stride, padding, bytes=0)
+    sums = ColumnSums(conv.pixels, o)
+    of_weight = runtime.choose("conv2d_weight_gradient", conv, precision).grid(conv)[1]
+    return of_weight, runtime.choose("conv2d_bias_gradient", sums, precision).grid(sums)[1]
 
 
 def epilogue_gradient(
@@ -339,19 +365,21 @@ def _run_sliced(
     total: Buffer,
     accumulate: bool,
 ) -> None:
-    """Launch a kernel that sums slices of the pixels, and add these up.
+    """Launch a kernel that sums slices of the pixels, and add these up unless ``total`` is sliced.
 
     Partial sums lie in the runtime's scratch, which all blocks together fill at most.
     """
-    scratch = runtime.scratch("partial sums", BLOCKS * tensor_cores.EDGE**2, np.float32)
     slices = kernel.grid(problem)[1]
-    alone = slices == 1  # then the only slice is the sum
+    if _ceil(pixels, _slice(pixels, slices)) != slices and pixels:
+        raise ValueError(f"{slices} slices of {pixels} pixels cannot be alike and not empty")
+    complete = slices == 1 or problem.slices > 0  # then nothing is left to be added
     partial = total
-    if not alone:
+    if not complete:
+        scratch = runtime.scratch("partial sums", BLOCKS * tensor_cores.EDGE**2, np.float32)
         partial = runtime.view(scratch, 0, (slices, *total.shape), np.float32)
-    arguments |= {"slice": _slice(pixels, slices), "accumulate": alone and accumulate}
+    arguments |= {"slice": _slice(pixels, slices), "accumulate": complete and accumulate}
     runtime.launch_for(kernel, problem, {**arguments, "partial": partial})
-    if not alone:
+    if not complete:
         sums = ColumnSums(slices, total.size)
         arguments = {"partial": partial, "out": total, "count": total.size, "slices": slices}
         runtime.run("conv2d_sum_slices", sums, {**arguments, "accumulate": accumulate})
@@ -367,14 +395,15 @@ def _convolution(
     stride: int,
     padding: int,
     others: tuple[Buffer | None, ...],
+    slices: tuple[int, ...] = (),
 ) -> Convolution:
     """The problem that these buffers, and ``others`` that take part, are of."""
-    (n, h, w, c), (o, kh, kw, _) = x.shape, weight.shape
-    _check("weight", weight, (o, kh, kw, c))
+    (n, h, w, c), (o, kh, kw, _) = x.shape, weight.shape[len(slices) :]
+    _check("weight", weight, (*slices, o, kh, kw, c))
     buffers = [buffer for buffer in (x, weight, *others) if buffer is not None]
     moved = sum(buffer.nbytes for buffer in buffers)
     aligned = tensor_cores.aligned(runtime, *buffers)
-    return Convolution(n, h, w, c, o, kh, kw, stride, padding, moved, aligned)
+    return Convolution(n, h, w, c, o, kh, kw, stride, padding, moved, aligned, *slices)
 
 
 def _check(name: str, buffer: Buffer | None, shape: tuple[int, ...]) -> None:

@@ -6,14 +6,18 @@
 // is read from `rates`, so that captured launches can be replayed. A masked entry is not even read:
 // its parameter, moments and copy keep their bits.
 //
+// A gradient may come as its partial sums, [slices][count]: they are added here, in order, and the
+// gradient itself is never in memory.
+//
 // Floor: bytes over the copy rate. An entry of SGD moves 12 bytes, with momentum 20, of Adam 28, of
-// the norm 4; two more for its copy, and one for its mask. Neighbouring threads take neighbouring
-// entries; arithmetic is float32, sums of squares are float64 (those of large float32 numbers would
-// overflow).
+// the norm 4; two more for its copy, one for its mask, and four for each slice beyond the first.
+// Neighbouring threads take neighbouring entries; arithmetic is float32, but sums of squares are
+// float64 (those of large float32 numbers would overflow).
 
 #include "convert.cuh"
 #include "grid.cuh"
 #include "reduce.cuh"
+#include "sliced_sums.cuh"
 
 constexpr u32 threads = 256;
 
@@ -28,12 +32,12 @@ DEVICE void move(Global<float> parameter, Global<bf16> copy, u64 i, float value)
 }
 
 KERNEL(sgd, 256, Global<float> parameter, Global<const float> gradient, Global<float> velocity,
-       Global<const u8> mask, Global<const double> rates, Global<bf16> copy, u32 count,
+       Global<const u8> mask, Global<const double> rates, Global<bf16> copy, u32 slices, u32 count,
        u32 per_mask, float momentum, u32 nesterov, float decay) {
     const float rate = static_cast<float>(rates[0]), clip = static_cast<float>(rates[3]);
-    for_entries(count, [&](u64 i) {
-        if (!may_move(mask, per_mask, i)) return;
-        const float p = parameter[i], g = clip * gradient[i] + decay * p;
+    const auto moves = [=](u64 i) { return may_move(mask, per_mask, i); };
+    for_sums(gradient, slices, count, moves, [&](u64 i, float sum) {
+        const float p = parameter[i], g = clip * sum + decay * p;
         float v = g;
         if (velocity != nullptr) {
             v = momentum * velocity[i] + g;
@@ -46,16 +50,16 @@ KERNEL(sgd, 256, Global<float> parameter, Global<const float> gradient, Global<f
 // `rest1` and `rest2` are 1 - beta1 and 1 - beta2, which float32 would not subtract as well.
 KERNEL(adam, 256, Global<float> parameter, Global<const float> gradient, Global<float> first,
        Global<float> second, Global<const u8> mask, Global<const double> rates, Global<bf16> copy,
-       u32 count, u32 per_mask, float beta1, float rest1, float beta2, float rest2, float epsilon,
-       float decay, u32 decoupled) {
+       u32 slices, u32 count, u32 per_mask, float beta1, float rest1, float beta2, float rest2,
+       float epsilon, float decay, u32 decoupled) {
     const float rate = static_cast<float>(rates[0]), clip = static_cast<float>(rates[3]);
     const float correction1 = static_cast<float>(rates[1]);
     const float correction2 = static_cast<float>(rates[2]);
     const float coupled_decay = decoupled != 0 ? 0.0F : decay;
     const float decoupled_decay = decoupled != 0 ? decay : 0.0F;
-    for_entries(count, [&](u64 i) {
-        if (!may_move(mask, per_mask, i)) return;
-        const float p = parameter[i], g = clip * gradient[i] + coupled_decay * p;
+    const auto moves = [=](u64 i) { return may_move(mask, per_mask, i); };
+    for_sums(gradient, slices, count, moves, [&](u64 i, float sum) {
+        const float p = parameter[i], g = clip * sum + coupled_decay * p;
         const float m = beta1 * first[i] + rest1 * g, v = beta2 * second[i] + rest2 * (g * g);
         const float step = m / correction1 / (sqrtf(v / correction2) + epsilon);
         move(parameter, copy, i, p - rate * (step + decoupled_decay * p));

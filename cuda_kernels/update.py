@@ -3,7 +3,8 @@
 A *mask* (uint8, non-zero where the parameter may move) is ``None``, one entry an output channel
 ``[O]``, the first axis, or has the parameter's own shape. *Rates* are float64 ``[4]``: learning
 rate, Adam's two bias corrections ``1 - beta**t``, clipping factor. A *copy* (bf16, a uint16 array
-of bits) receives what moves of the parameter, rounded.
+of bits) receives what moves of the parameter, rounded. The *gradient* of an update has the
+parameter's shape, or before it an axis of slices (see ``conv2d.gradient_slices``), whose sum it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cuda_kernels import sliced_sums
 from cuda_kernels.runtime import Buffer, Runtime
 from cuda_kernels.specs import Grid, Kernel
 
@@ -28,15 +30,17 @@ ENTRIES_OF_PARTIAL = 4 * THREADS
 
 @dataclass(frozen=True)
 class Entries:
-    """``count`` entries of a parameter, and the least that updating them takes."""
+    """``count`` entries of a parameter, the least that updating them takes, and the slices of
+    their gradient."""
 
     count: int
     bytes: int
     flops: int
+    slices: int = 1
 
 
 def _grid(entries: Entries) -> Grid:
-    return (min(MOST_BLOCKS, -(-entries.count // THREADS)), 1, 1)
+    return (min(MOST_BLOCKS, sliced_sums.blocks(entries.count, entries.slices)), 1, 1)
 
 
 def _partials_of(count: int) -> int:
@@ -94,19 +98,22 @@ def sgd(
     ``p -= rate * (g + momentum * v if nesterov else v)``. float32, any shape, in place.
     """
     count = parameter.size
-    moved = 4 * count * (3 if velocity is None else 5) + _size(copy)
+    slices = _slices(parameter, gradient)
+    moved = 4 * count * (2 if velocity is None else 4) + gradient.nbytes + _size(copy)
     arguments = {
         "parameter": parameter,
         "gradient": gradient,
         "velocity": velocity,
         "rates": rates,
         "copy": copy,
+        "slices": slices,
         "momentum": momentum,
         "nesterov": nesterov,
         "decay": weight_decay,
         **_masked(parameter, mask),
     }
-    runtime.run("sgd", Entries(count, moved + _size(mask), 8 * count), arguments)
+    problem = Entries(count, moved + _size(mask), (7 + slices) * count, slices)
+    runtime.run("sgd", problem, arguments)
 
 
 def adam(
@@ -132,6 +139,7 @@ def adam(
     (+ decay * p if decoupled))``. float32, any shape, in place.
     """
     count = parameter.size
+    slices = _slices(parameter, gradient)
     arguments = {
         "parameter": parameter,
         "gradient": gradient,
@@ -139,6 +147,7 @@ def adam(
         "second": second,
         "rates": rates,
         "copy": copy,
+        "slices": slices,
         "beta1": beta1,
         "rest1": 1 - beta1,
         "beta2": beta2,
@@ -148,8 +157,8 @@ def adam(
         "decoupled": decoupled,
         **_masked(parameter, mask),
     }
-    moved = 28 * count + _size(mask) + _size(copy)
-    runtime.run("adam", Entries(count, moved, 18 * count), arguments)
+    moved = 24 * count + gradient.nbytes + _size(mask) + _size(copy)
+    runtime.run("adam", Entries(count, moved, (17 + slices) * count, slices), arguments)
 
 
 def partials(gradients: Sequence[Buffer]) -> int:
@@ -183,6 +192,17 @@ def clip(
         offset += size
     arguments = {"partials": sums, "rates": rates, "count": offset, "max_norm": max_norm}
     runtime.run("clip_factor", Entries(offset, 8 * offset, offset), arguments)
+
+
+def _slices(parameter: Buffer, gradient: Buffer) -> int:
+    """How many a gradient comes in; 1 if it has no axis of them."""
+    slices = sliced_sums.axis(gradient, parameter.ndim)
+    if gradient.shape != (*slices, *parameter.shape):
+        raise ValueError(
+            f"a gradient of shape {gradient.shape} does not fit a parameter of shape "
+            f"{parameter.shape}"
+        )
+    return math.prod(slices)
 
 
 def _masked(parameter: Buffer, mask: Buffer | None) -> dict[str, Any]:

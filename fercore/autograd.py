@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ class Function:
 
     The function that computes the gradient of another one's output can compute it on through that
     one's epilogue, while it is still on the chip: ``below`` asks for it, ``hand_over`` answers.
+    ``in_slices`` tells ``backward`` which gradients may be left in slices; see ``gradients``.
     """
 
     _numbers = itertools.count()
@@ -107,11 +109,13 @@ class Function:
         self.layer = layer or type(self).__name__
         self.wanted: tuple[bool, ...] = ()
         self.consumers = 0  # inputs of functions that its output became
+        self.in_slices: tuple[bool, ...] = ()
         self._saved: dict[str, tuple[Buffer, Version, int]] | None = {}
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
         self.backend = next(tensor for tensor in inputs if tensor is not None).backend
         self.wanted = tuple(tensor is not None and tensor.wanted for tensor in inputs)
+        self.in_slices = (False,) * len(inputs)
         self.number = next(self._numbers)
         with self.backend.scope(f"{self.layer} forward"):
             output = self.forward(*inputs)
@@ -162,6 +166,11 @@ class Function:
         """An uninitialised gradient of an activation."""
         return self.backend.empty(shape, self.backend.compute_dtype)
 
+    def new_parameter_grad(self, index: int, shape: Sequence[int], slices: int) -> Buffer:
+        """An uninitialised gradient of input ``index``, in slices where those may be left."""
+        several = slices > 1 and self.in_slices[index]
+        return self.backend.empty((slices, *shape) if several else shape)
+
     def save(self, **tensors: Tensor) -> None:
         """Keep tensors for ``backward``; their contents must not change before it."""
         assert self._saved is not None
@@ -199,23 +208,57 @@ def backward(output: Tensor, grad: Buffer | None = None) -> dict[Tensor, Buffer]
     Raises:
         BackwardError: a function failed, or a saved buffer was changed since the forward pass.
     """
-    gradients: dict[Tensor, Buffer] = {}
+    return dict(gradients(output, grad))
+
+
+def gradients(
+    output: Tensor, grad: Buffer | None = None, *, in_slices: bool = False
+) -> Iterator[tuple[Tensor, Buffer]]:
+    """As ``backward``, but one leaf after the other, as soon as nothing needs it any more.
+
+    A leaf may be overwritten when it comes; so an update follows the product that it belongs to,
+    and memory of gradients is soon free again.
+
+    Args:
+        output, grad: as for ``backward``.
+        in_slices: whether gradients of leaves that are used only once may have a leading axis of
+            slices, whose sum they are; see ``Backend.conv2d_gradient_slices``.
+    """
     if output.creator is None:
-        return gradients
+        return
+    uses = _uses(output.creator)
+    left = uses.copy()
+    partial: dict[Tensor, Buffer] = {}
     pending: dict[Function, Buffer | None] = {output.creator: grad}
     while pending:
         # A function runs after everything that consumed its output, and those were created later.
         function = max(pending, key=lambda f: f.number)
+        function.in_slices = tuple(in_slices and uses[parent] == 1 for parent in function.parents)
         results = _run_backward(function, pending.pop(function))
         for parent, result in zip(function.parents, results, strict=True):
             if parent is None or result is None:
                 continue
-            total: dict[Any, Any] = pending if isinstance(parent, Function) else gradients
+            total: dict[Any, Any] = pending if isinstance(parent, Function) else partial
             if parent in total:
                 function.backend.accumulate(total[parent], result)
             else:
                 total[parent] = result
-    return gradients
+        left.subtract(function.parents)
+        for leaf in [leaf for leaf in partial if left[leaf] == 0]:
+            yield leaf, partial.pop(leaf)
+
+
+def _uses(last: Function) -> Counter[Any]:
+    """How many functions of a graph each leaf, and each function, is a parent of."""
+    uses: Counter[Any] = Counter()
+    found, seen = [last], {last}
+    while found:
+        parents = found.pop().parents
+        uses.update(parents)
+        new = {parent for parent in parents if isinstance(parent, Function)} - seen
+        seen |= new
+        found += new
+    return uses
 
 
 def _run_backward(function: Function, grad: Buffer | None) -> tuple[Buffer | None, ...]:

@@ -47,7 +47,7 @@ def product(method: str, given: Mapping[str, Any]) -> tuple[int, int]:
     wanted = next((given[n] for n in ("weight", "grad_weight") if given.get(n) is not None), None)
     if wanted is None or not method.startswith(("conv2d", "linear")):
         return 0, 1
-    weight = wanted.shape
+    weight = wanted.shape[-4:]
     # Through the epilogue below, a gradient may be larger than the input, which `out` then is.
     image = next(given[n] for n in ("x", "out", "grad_x") if given.get(n) is not None).shape
     rows = image[0]
@@ -60,13 +60,21 @@ def product(method: str, given: Mapping[str, Any]) -> tuple[int, int]:
     return 2 * rows * size, terms.get(method.partition("_")[2], rows)
 
 
+def in_slices(name: str, given: Mapping[str, Any]) -> bool:
+    """Whether the operand of that name is a gradient in slices; see ``conv2d_gradient_slices``."""
+    axes = {"grad_weight": 4, "grad_bias": 1}
+    if name == "gradient" and "parameter" in given:
+        axes[name] = len(given["parameter"].shape)
+    gradient = given[name] if name in axes else None
+    return gradient is not None and len(gradient.shape) > axes[name]
 TABLES = ("images", "labels", "order", "table")
 
 
 def traffic(given: Mapping[str, Any], narrow: frozenset[str] = frozenset()) -> int:
     """Least bytes: each buffer once, those changed in place twice; ``narrow`` ones have 2 an entry.
 
-    Of tables only the rows that ``indices`` stand for count, of a schedule the step's.
+    Of tables only the rows that ``indices`` stand for count, of a schedule the step's. A gradient
+    in slices does not: those are how a device shares out a sum, which is never in memory itself.
     """
     total, seen = 0, set()
     for name, operand in given.items():
@@ -74,6 +82,8 @@ def traffic(given: Mapping[str, Any], narrow: frozenset[str] = frozenset()) -> i
             if not hasattr(buffer, "shape") or id(buffer) in seen:
                 continue
             seen.add(id(buffer))
+            if in_slices(name, given):
+                continue
             count = math.prod(buffer.shape)
             if "indices" in given and name in TABLES:
                 count = count // buffer.shape[0] * given["indices"].shape[0]

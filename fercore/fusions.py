@@ -1,7 +1,8 @@
-"""A network with some of its fusions undone, to measure what they save.
+"""What is fused in a training step, each of which can be undone, to measure what it saves.
 
-Epilogues become layers of their own, their gradients calls of their own.
-The network computes the same with and without; only its steps read and write more memory.
+A network whose epilogues are layers of their own computes the same, and so do epilogues' gradients
+that are calls of their own and an update that is given gradients summed; only the steps read and
+write more memory.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ FUSIONS = {
     "relu": "ReLU, with the bias or normalisation before it",
     "relu_pool": "2x2 max-pool, with the ReLU before it",
     "epilogue_gradient": "gradient of an epilogue, with the product that it comes from",
+    "update": "the sum of a weight gradient's slices, with the update",
 }
 """What can be switched off, and what it is."""
 
@@ -37,6 +39,8 @@ class Relu(Layer):
 
 def separate(model: Model, without: Collection[str]) -> Model:
     """``model`` without some of ``FUSIONS``; it shares the parameters, and their masks.
+
+    Those that are no epilogues leave it as it is: ``update`` is the optimizer's.
 
     Raises FercoreError for an unknown fusion.
     """

@@ -15,7 +15,7 @@ import numpy as np
 
 from fercore import freeze, models
 from fercore.backends.interface import Backend, Buffer
-from fercore.backends.sketch import SketchBackend
+from fercore.backends.sketch import LAUNCHING, SketchBackend
 from fercore.config import Recipe
 from fercore.data.dataset import SIZE, Dataset
 from fercore.errors import FercoreError
@@ -27,9 +27,6 @@ from fercore.nn import Model
 from fercore.optim import Optimizer
 from fercore.step import Plan
 from fercore.training import Stepper
-
-LAUNCHING = ("cuda", "emulated")
-"""Backends whose kernels take scratch memory at their first launch."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,11 @@ class Workload:
         freeze.apply(model, self.strategy)
         return separate(model, self.without)
 
+    def optimizer(self, model: Model, backend: Backend) -> Optimizer:
+        """What moves the network."""
+        fused = "update" not in self.without
+        return Optimizer(model.parameters(), self.recipe, backend, sums_slices=fused)
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -77,7 +79,7 @@ class Footprint:
 
 def footprint(workload: Workload, device: str, precision: str = "fp32") -> Footprint:
     """The memory of a training on the backend called ``device``; none of it is allocated."""
-    sketch = SketchBackend(precision)
+    sketch = SketchBackend(precision, device=device)
     parts: dict[str, int] = {}
 
     def take(part: str, *, of_which: int = 0) -> None:
@@ -85,7 +87,7 @@ def footprint(workload: Workload, device: str, precision: str = "fp32") -> Footp
 
     model = workload.build(sketch, None)
     take("parameters")
-    optimizer = Optimizer(model.parameters(), workload.recipe, sketch)
+    optimizer = workload.optimizer(model, sketch)
     take("moments")
     stepper = Stepper(
         model,
@@ -104,7 +106,7 @@ def footprint(workload: Workload, device: str, precision: str = "fp32") -> Footp
     evaluators = [_evaluator(model, count, sketch) for count in workload.validation]
     tests = [_tests(one) for one in evaluators]
     take("validation")
-    if device in LAUNCHING:
+    if device in LAUNCHING:  # at their first launch
         _launch(frozen, steps, *tests)
         take("kernels' scratch")
     del stepper, frozen, steps, evaluators, tests, optimizer

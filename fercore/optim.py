@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fercore import autograd
 from fercore.autograd import Tensor
 from fercore.backends.interface import Backend, Buffer
 
@@ -25,16 +26,25 @@ class Optimizer:
     Frozen parameters have no state here and are never passed to the backend. Weight decay acts on
     weights alone, not on biases and normalisation (everything with a single axis).
 
+    Gradients that a backend leaves in slices are summed by its updates, unless ``sums_slices`` is
+    false or gradients are clipped, by a norm that needs them all before.
+
     Attributes:
         moments: ``"conv1_1.weight.velocity"`` -> buffer (``first`` and ``second`` for Adam).
         steps: updates made so far.
     """
 
     def __init__(
-        self, parameters: Mapping[str, Parameter], recipe: Recipe, backend: Backend
+        self,
+        parameters: Mapping[str, Parameter],
+        recipe: Recipe,
+        backend: Backend,
+        *,
+        sums_slices: bool = True,
     ) -> None:
         self.recipe = recipe
         self.backend = backend
+        self.sums_slices = sums_slices and recipe.clip_norm == 0
         self.parameters = {name: p for name, p in parameters.items() if p.wanted}
         self.steps = 0
         self.rates = backend.empty((4,), "float64")
@@ -54,26 +64,35 @@ class Optimizer:
             rows.append((learning_rate, *corrections, 1.0))
         return np.array(rows)
 
-    def update(self, backend: Backend, gradients: Mapping[Tensor, Buffer]) -> None:
-        """Move every parameter by its gradient, as far as its mask allows.
+    def minimise(self, backend: Backend, loss: Tensor) -> None:
+        """Move every parameter against its gradient of ``loss``, as far as its mask allows.
 
         What changes from step to step is read from ``rates``, a row of ``schedule``.
         ``backend`` is this optimizer's own, or one that records for it.
         """
-        recipe = self.recipe
-        if recipe.clip_norm > 0:
-            parameters = list(self.parameters.values())
-            with backend.scope("clip"):
-                backend.clip_gradients(
-                    [gradients[parameter] for parameter in parameters],
-                    [parameter.mask_buffer for parameter in parameters],
-                    self.rates,
-                    max_norm=recipe.clip_norm,
-                )
-        for name, parameter in self.parameters.items():
+        self.update(backend, autograd.gradients(loss, in_slices=self.sums_slices))
+
+    def update(self, backend: Backend, gradients: Iterable[tuple[Tensor, Buffer]]) -> None:
+        """The same with gradients that are given; each is used before the next is asked for."""
+        if self.recipe.clip_norm > 0:
+            gradients = list(gradients)
+            self._clip(backend, dict(gradients))
+        names: dict[Tensor, str] = {p: name for name, p in self.parameters.items()}
+        for parameter, gradient in gradients:
+            name = names[parameter]
             with backend.scope(f"{name.rpartition('.')[0]} update"):
-                self._update_one(backend, name, parameter, gradients[parameter])
+                self._update_one(backend, name, self.parameters[name], gradient)
             parameter.changed()
+
+    def _clip(self, backend: Backend, gradients: Mapping[Tensor, Buffer]) -> None:
+        parameters = self.parameters.values()
+        with backend.scope("clip"):
+            backend.clip_gradients(
+                [gradients[parameter] for parameter in parameters],
+                [parameter.mask_buffer for parameter in parameters],
+                self.rates,
+                max_norm=self.recipe.clip_norm,
+            )
 
     def _update_one(
         self, backend: Backend, name: str, parameter: Parameter, gradient: Buffer

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from fercore import memory, pricing
-from fercore.backends.sketch import SketchBackend
+from fercore.backends.sketch import LAUNCHING, SketchBackend
 from fercore.costs import NARROW, Limits
 from fercore.fusions import FUSIONS
-from fercore.memory import LAUNCHING, Footprint, Workload, gib
+from fercore.memory import Footprint, Workload, gib
 from fercore.pricing import Placed, Priced
 from fercore.profiling import Step
 from fercore.step import Recording
@@ -99,6 +99,7 @@ class PlanReport(StepReport):
         floor: seconds; the sum of those of the calls.
         kernels: launches of the step; 0 where that is not known.
         bytes_an_image: of this step, of one with nothing fused, and of one with everything fused.
+        slice_bytes: of partial sums that updates add up, a step; no other figure counts them.
         saved_bytes: fusion -> bytes a step that it saves, or would save.
         missing_bytes: the same of fusions that do not exist.
     """
@@ -113,6 +114,7 @@ class PlanReport(StepReport):
     floor: float
     kernels: int
     bytes_an_image: dict[str, BytesAnImage]
+    slice_bytes: int
     saved_bytes: dict[str, int]
     missing_bytes: dict[str, int]
 
@@ -125,7 +127,7 @@ def make(workload: Workload, device: str, precision: str, limits: Limits) -> Pla
     step, calls = priced(workload, device, precision, limits)
     recording, batch = step.plan.recording, workload.recipe.batch_size
     apart, sparse, fused = (
-        _recording(replace(workload, without=names), precision)
+        _recording(replace(workload, without=names), device, precision)
         for names in (tuple(FUSIONS), ("epilogue_gradient",), ())
     )
     return PlanReport(
@@ -146,7 +148,8 @@ def make(workload: Workload, device: str, precision: str, limits: Limits) -> Pla
                 pricing.fused_bytes(sparse) / batch, pricing.fused_bytes(sparse, NARROW) / batch
             ),
         },
-        saved_bytes={name: _saved(workload, precision, name) for name in FUSIONS},
+        slice_bytes=pricing.slice_bytes(recording),
+        saved_bytes={name: _saved(workload, device, precision, name) for name in FUSIONS},
         missing_bytes=pricing.missing_fusions(fused),
     )
 
@@ -155,20 +158,20 @@ def priced(
     workload: Workload, device: str, precision: str, limits: Limits
 ) -> tuple[Step, list[Priced]]:
     """A step without memory, and what each of its calls costs on a device."""
-    sketch = SketchBackend(precision, limits.arch or NO_GPU_ARCH)
+    sketch = SketchBackend(precision, limits.arch or NO_GPU_ARCH, device)
     step = Step(workload, sketch)
     return step, pricing.price(step.plan, limits, sketch if device in LAUNCHING else None)
 
 
-def _recording(workload: Workload, precision: str) -> Recording:
-    return Step(workload, SketchBackend(precision)).plan.recording
+def _recording(workload: Workload, device: str, precision: str) -> Recording:
+    return Step(workload, SketchBackend(precision, device=device)).plan.recording
 
 
-def _saved(workload: Workload, precision: str, fusion: str) -> int:
+def _saved(workload: Workload, device: str, precision: str, fusion: str) -> int:
     """Bytes of a step with one fusion off, beyond those with it on, the others as they are."""
     others = tuple(name for name in workload.without if name != fusion)
     on, off = (
-        pricing.step_bytes(_recording(replace(workload, without=without), precision))
+        pricing.step_bytes(_recording(replace(workload, without=without), device, precision))
         for without in (others, (*others, fusion))
     )
     return off - on
@@ -247,6 +250,9 @@ def _summary(report: PlanReport) -> Iterator[str]:
     yield f"bytes      {'MB an image':<20}{'this precision':>16}{'in bf16':>10}"
     for name, size in report.bytes_an_image.items():
         yield f"           {name:<20}{size.own / 1e6:>16.2f}{size.in_bf16 / 1e6:>10.2f}"
+    if report.slice_bytes:
+        an_image = report.slice_bytes / report.batch / 1e6
+        yield f"slices     {an_image:.2f} MB an image of partial sums, beyond these bytes"
     verbs = {True: "would save", False: "saves"}
     there = report.saved_bytes.items()
     fusions = [(f"{name} {verbs[name in report.without]}", saved) for name, saved in there]

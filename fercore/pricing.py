@@ -131,6 +131,17 @@ def _name(recording: Recording, allocation: Any) -> str:
     return "result"
 
 
+def slice_bytes(recording: Recording) -> int:
+    """Of gradients in slices, written by products and read by updates; no others count them."""
+    total = 0
+    for call in recording.calls:
+        given = _operands(call)
+        for name, value in given.items():
+            if costs.in_slices(name, given):
+                total += math.prod(value.shape) * value.dtype.itemsize
+    return total
+
+
 # -- bytes of the whole step ----------------------------------------------------------------------
 
 
@@ -185,7 +196,7 @@ def launches(priced: Iterable[Priced]) -> list[Launched]:
 
 
 MISSING = {
-    "update with the weight gradient": (UPDATES, "gradient"),
+    "update with a weight gradient that is not in slices": (UPDATES, "gradient"),
     "epilogue's gradient with the gradient it comes from": (("epilogue_gradient",), "grad"),
     "dropout with the product before it": (("dropout",), "x"),
 }
@@ -198,7 +209,9 @@ def missing_fusions(recording: Recording) -> dict[str, int]:
     for call in recording.calls:
         for fusion, (methods, name) in MISSING.items():
             if call.method in methods:
-                saved[fusion] += 2 * costs.traffic({name: _operands(call)[name]})
+                given = _operands(call)
+                if not costs.in_slices(name, given):
+                    saved[fusion] += 2 * costs.traffic({name: given[name]})
     return saved
 
 

@@ -18,7 +18,6 @@ from fercore.backends.sketch import SketchBackend
 from fercore.data.dataset import Dataset
 from fercore.features import FeatureStore
 from fercore.memory import Workload, blank_images, noise
-from fercore.optim import Optimizer
 from fercore.step import Plan
 from fercore.timing import Clock, HostEvent, Run, measure_each, random_batch
 from fercore.training import Stepper
@@ -35,7 +34,7 @@ class Step:
         self.workload, self.backend = workload, backend
         sketched = isinstance(backend, SketchBackend)
         self.model = workload.build(backend, None if sketched else 0)
-        self.optimizer = Optimizer(self.model.parameters(), recipe, backend)
+        self.optimizer = workload.optimizer(self.model, backend)
         images = blank_images if sketched else random_images
         self.stepper = Stepper(
             self.model,

@@ -84,6 +84,9 @@ class _Recorder:
         finally:
             self._label = outer
 
+    def conv2d_gradient_slices(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        return self._backend.conv2d_gradient_slices(*args, **kwargs)  # a question, not a call
+
     def __getattr__(self, method: str) -> Any:
         if method in ("from_host", "to_host", "write"):
             raise RuntimeError(f"{method} cannot be part of a recorded step; do it outside")

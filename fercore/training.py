@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from fercore import checkpoint, tensor_file
-from fercore.autograd import Tensor, backward
+from fercore.autograd import Tensor
 from fercore.backends.interface import Augmentation, Backend, Buffer
 from fercore.config import Recipe
 from fercore.data.dataset import Dataset
@@ -405,7 +405,7 @@ class Stepper:
             label_smoothing=self.recipe.label_smoothing,
         )
         logits = self.model(x, context, layers=layers)
-        self.optimizer.update(recorder, backward(loss(logits, y)))
+        self.optimizer.minimise(recorder, loss(logits, y))
         return []
 
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 
 from fercore import freeze, models
-from fercore.autograd import Tensor, backward
+from fercore.autograd import Tensor
 from fercore.backends.interface import Augmentation, Backend
 from fercore.config import Recipe
 from fercore.freeze import Strategy
@@ -68,12 +68,17 @@ class Training:
     IMAGES = 16
 
     def __init__(
-        self, backend: Backend, model: Model, recipe: Recipe, augmentation: Augmentation = VARIED
+        self,
+        backend: Backend,
+        model: Model,
+        recipe: Recipe,
+        augmentation: Augmentation = VARIED,
+        **options: Any,
     ) -> None:
         random = np.random.default_rng(1)
         self.backend, self.model = backend, model
         self.augmentation = augmentation
-        self.optimizer = Optimizer(model.parameters(), recipe, backend)
+        self.optimizer = Optimizer(model.parameters(), recipe, backend, **options)
         self.images = backend.from_host(
             random.integers(0, 256, (self.IMAGES, 48, 48)).astype(np.uint8)
         )
@@ -92,7 +97,7 @@ class Training:
         )
         logits = self.model(x, Context(training=True, rng=self.rng))
         loss = SoftmaxCrossEntropy(self.statistics)(logits, y)
-        self.optimizer.update(backend, backward(loss))
+        self.optimizer.minimise(backend, loss)
         return [logits.data]
 
     def prepare(self, size: int) -> None:

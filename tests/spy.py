@@ -9,7 +9,7 @@ from typing import Any
 
 from fercore.backends.interface import Backend
 
-MEMORY = ("from_host", "to_host", "write", "view", "scope")
+MEMORY = ("from_host", "to_host", "write", "view", "scope", "conv2d_gradient_slices")
 
 
 @dataclass(frozen=True)

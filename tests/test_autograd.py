@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fercore import freeze, masks
-from fercore.autograd import BackwardError, Function, Tensor, backward
+from fercore.autograd import BackwardError, Function, Tensor, backward, gradients
 from fercore.freeze import Strategy
 from fercore.functions import Conv2d, Flatten, Linear, SoftmaxCrossEntropy
 from fercore.nn import Context, Model, Parameter
@@ -195,6 +195,50 @@ def test_a_parameter_used_twice_gets_the_sum(backend, random):
     # out = (x w') w' (with w' the transpose), so both factors have a share.
     expected = grad.T @ (x @ w.T) + (grad @ w).T @ x
     np.testing.assert_allclose(backend.to_host(found[parameter]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_come_one_by_one_once_a_leaf_is_not_needed_any_more(backend, random):
+    """So that it may be overwritten at once, as updates do."""
+    arrays = [random.standard_normal((3, 3)) for _ in range(5)]
+    first, twice, last = (leaf(backend, array) for array in arrays[:3])
+
+    def output():
+        x = multiply(multiply(constant(backend, arrays[3]), first), twice)
+        return multiply(multiply(x, twice), last)
+
+    grad = backend.from_host(arrays[4])
+    expected = {p: backend.to_host(g) for p, g in backward(output(), grad).items()}
+    found = []
+    for parameter, gradient in gradients(output(), grad):
+        found.append(parameter)
+        np.testing.assert_array_equal(backend.to_host(gradient), expected[parameter])
+        parameter.overwrite(np.zeros((3, 3)))
+    assert found == [last, twice, first]
+
+
+class InSlices(Function):
+    """The identity of a parameter; its gradient is delivered in two slices where it may be."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.new(x.shape)
+
+    def backward(self, grad: Any) -> tuple[Any, ...]:
+        grad_x = self.new_parameter_grad(0, grad.shape, 2)
+        self.backend.fill(grad_x, 1.0)
+        return (grad_x,)
+
+
+def test_gradients_are_in_slices_only_if_asked_for_and_of_what_is_used_once(reference):
+    once, twice = leaf(reference, np.ones((3, 2))), leaf(reference, np.ones((3, 2)))
+
+    def shapes(**options):
+        x = multiply(InSlices()(once), InSlices()(twice))
+        output = multiply(x, multiply(InSlices()(twice), constant(reference, np.ones((3, 2)))))
+        grad = reference.from_host(np.ones((3, 3)))
+        return {p: g.shape for p, g in gradients(output, grad, **options)}
+
+    assert shapes() == {once: (3, 2), twice: (3, 2)}
+    assert shapes(in_slices=True) == {once: (2, 3, 2), twice: (3, 2)}
 
 
 def test_both_inputs_of_a_function_may_be_the_same(backend, random):

@@ -15,6 +15,7 @@ from fercore.backends.emulated import EmulatedBackend
 from fercore.backends.interface import Augmentation
 from fercore.config import Recipe
 from fercore.errors import FercoreError
+from fercore.freeze import STRATEGIES
 from fercore.models import Architecture, Block
 from tests.backends.harness import relative_error
 from tests.kinks import Follower, decide
@@ -74,10 +75,10 @@ def one_channel(model):
     freeze.apply(model, strategy)
 
 
-def training(name, strategy, backend):
+def training(name, strategy, backend, recipe=RECIPE, **options):
     model = build(name, backend)
     (one_channel if strategy == "one channel" else MASKS[strategy])(model)
-    return Training(backend, model, RECIPE, Augmentation())
+    return Training(backend, model, recipe, Augmentation(), **options)
 
 
 @pytest.mark.parametrize("strategy", ["BL", "FC", "FC+CL", "per channel"])
@@ -211,12 +212,68 @@ def test_recorded_steps_launch_what_eager_ones_do():
     assert sequences[0] == sequences[1]
 
 
-def test_the_same_step_gives_the_same_bits_in_every_order_of_threads():
+# -- updates that sum slices ----------------------------------------------------------------------
+
+UPDATES = {
+    "sgd": Recipe(optimizer="sgd", momentum=0.0, nesterov=False, weight_decay=0.01),
+    "nesterov": Recipe(optimizer="sgd", momentum=0.9, nesterov=True, weight_decay=0.01),
+    "adam": Recipe(optimizer="adam", weight_decay=0.01),
+    "adamw": Recipe(optimizer="adamw", weight_decay=0.01),
+}
+
+
+def summed(device):
+    """The layers whose gradients' slices are summed by themselves, since this was last asked."""
+    found = {
+        label.split()[0] for label, names in device.launched.items() if "sum_slices" in str(names)
+    }
+    device.launched.clear()
+    return found
+
+
+def assert_sums_change_no_bit(device, name, strategy, recipe):
+    fused, apart = (
+        training(name, strategy, device, recipe, sums_slices=sums) for sums in (True, False)
+    )
+    for recorded in (False, True):
+        logits = fused.step(recorded=recorded)
+        assert summed(device) == set()
+        assert logits.tobytes() == apart.step(recorded=recorded).tobytes()
+        moved = {n.rpartition(".")[0] for n, p in apart.model.parameters().items() if p.wanted}
+        assert summed(device) <= moved
+    assert fused.everything() == apart.everything()
+
+
+@pytest.mark.parametrize("recipe", UPDATES)
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16x3", "bf16"])
+def test_an_update_that_sums_slices_gives_the_same_bits(precision, recipe):
+    assert_sums_change_no_bit(watched(precision), "svgg5", "BL", UPDATES[recipe])
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [
+        *(("tiny", strategy) for strategy in MASKS),
+        *(("svgg5", strategy) for strategy in STRATEGIES),
+        ("svgg5", "one channel"),
+    ],
+)
+def test_so_it_does_whatever_is_frozen(device, name, strategy):
+    assert_sums_change_no_bit(device, name, strategy, UPDATES["nesterov"])
+
+
+def test_clipping_needs_gradients_that_are_summed(device):
+    training("svgg5", "BL", device).step()
+    assert summed(device) >= {"conv1_1", "conv1_2", "conv2_1"}
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, UPDATES["adamw"]], ids=["clipped", "fused"])
+def test_the_same_step_gives_the_same_bits_in_every_order_of_threads(recipe):
     results = []
     for order in ORDERS:
         device = backends.get("emulated")
         device._runtime = EmulatedRuntime(order)
-        one = training("tiny", "BL", device)
+        one = training("tiny", "BL", device, recipe)
         one.steps([4, 3])
         results.append(one.everything())
     assert results[0] == results[1] == results[2]

@@ -21,7 +21,8 @@ SETS = [names for count in (1, 2, 3) for names in itertools.combinations(FUSIONS
 def training(backend, name, strategy, without=()):
     model = narrow(name, backend, seed=3)
     freeze.apply(model, strategy)
-    return Training(backend, separate(model, without), RECIPE)
+    fused = "update" not in without
+    return Training(backend, separate(model, without), RECIPE, sums_slices=fused)
 
 
 @pytest.mark.parametrize("without", SETS, ids=str)
@@ -47,6 +48,7 @@ def test_a_step_has_the_same_results(backend, name, strategy, without):
         (["epilogue_gradient"], {"relu", "relu_pool"}, {"epilogue_gradient": 12}),
         (["relu"], {"relu_pool"}, {"epilogue_gradient": 8 + 8}),
         (["relu", "relu_pool"], set(), {"max_pool_forward": 4, "epilogue_gradient": 12 + 12}),
+        (["update"], {"relu", "relu_pool"}, {"sgd_update": 26}),
     ],
 )
 def test_what_is_apart_has_calls_of_its_own(without, epilogues, own):
@@ -94,6 +96,26 @@ def test_a_fused_gradient_costs_less(strategy):
     assert len(fused.calls) == len(apart.calls) - len(left_out)
     assert len(fused.allocations) == len(apart.allocations) - len(left_out)
     assert fused.arena_bytes <= apart.arena_bytes
+@pytest.mark.parametrize("without", [(), ("update",)])
+def test_gradients_of_convolutions_are_left_in_slices_if_updates_sum_them(without):
+    backend = SketchBackend()
+    for call in training(backend, "tiny", "BL", without).record(4).calls:
+        if call.method == "sgd_update":
+            parameter, gradient = call.args[:2]
+            sliced = not without and call.label.startswith("conv1_")
+            if sliced or without or call.label.startswith("fc"):
+                assert (gradient.ndim > parameter.ndim) == sliced, call.label
+
+
+def test_an_update_follows_its_product():
+    """Nothing else comes between, so that caches hold what it reads."""
+    calls = training(SketchBackend(), "tiny", "BL").record(4).calls
+    for before, call in itertools.pairwise(calls):
+        if call.method == "sgd_update":
+            layer = call.label.removesuffix(" update")
+            assert before.label in (f"{layer} backward", f"{layer} update")
+            if before.method != "sgd_update":
+                assert before.method.endswith("weight_gradient")
 
 
 def test_parameters_are_the_same(reference):

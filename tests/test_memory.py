@@ -134,12 +134,17 @@ def test_parts():
 
 
 def test_kernels_take_scratch_memory_on_a_device():
-    workload = Workload("tiny-bn", freeze.STRATEGIES["BL"], RECIPE, 37)
+    """To sum what is then clipped; updates sum slices in the arena."""
+    clipped = msgspec.structs.replace(RECIPE, clip_norm=1.0)
+    workload = Workload("tiny-bn", freeze.STRATEGIES["BL"], clipped, 37)
     on_cpu, on_device = (footprint(workload, device) for device in ("cpu", "emulated"))
     scratch = on_device.peak - on_cpu.peak
     assert scratch == on_device.parts["kernels' scratch"]
     # 512 blocks of 128 x 128 sums of a convolution, and those of batch normalisation.
     assert 4 * 512 * 128 * 128 < scratch < 4 * 512 * 128 * 128 + 2**20
+    fused = footprint(replace(workload, recipe=RECIPE), "emulated")
+    assert 0 < fused.parts["kernels' scratch"] < 2**20
+    assert fused.peak < on_device.peak
 
 
 # -- what does not fit ----------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_updates_follow_the_formula(backend, random, recipe):
     for t, step in enumerate(steps, start=1):
         start_step(optimizer, rate_of(t))
         gradients = {parameters[n]: backend.from_host(g) for n, g in step.items()}
-        optimizer.update(backend, gradients)
+        optimizer.update(backend, gradients.items())
     assert optimizer.steps == 4
     expected = formula(RECIPES[recipe], start, steps, rate_of)
     for name, parameter in parameters.items():
@@ -87,7 +87,7 @@ def test_weight_decay_spares_biases_and_normalisation(backend):
     optimizer = Optimizer(model.parameters(), recipe, backend)
     start_step(optimizer, 0.5)
     gradients = {p: backend.from_host(np.zeros(p.shape)) for p in model.parameters().values()}
-    optimizer.update(backend, gradients)
+    optimizer.update(backend, gradients.items())
     for name, parameter in model.parameters().items():
         decays = name.endswith(".weight") and "norm" not in name
         assert (backend.to_host(parameter.data) == (0.75 if decays else 1)).all(), name

@@ -276,6 +276,20 @@ def test_what_fusions_save():
     assert report.saved_bytes["epilogue_gradient"] == 4 * 2 * outputs
 
 
+def test_what_an_update_that_sums_slices_saves():
+    """A gradient written and read. conv4's weights have tiles for all blocks, and no slices."""
+    fused, apart = plan(batch=64), plan(batch=64, without=("update",))
+    layers = CONVOLUTIONS["svgg10"]
+    weights = sum(9 * i * o for name, _, i, o, _ in layers if not name.startswith("conv4"))
+    saved = 2 * 4 * (weights + sum(row[3] for row in layers))
+    assert fused.saved_bytes["update"] == apart.saved_bytes["update"] == saved
+    assert fused.kernels < apart.kernels
+    assert fused.arena_bytes <= apart.arena_bytes
+    assert fused.memory.peak < apart.memory.peak
+    assert fused.slice_bytes > 0 == apart.slice_bytes
+    assert plan(device="cpu").slice_bytes == plan(device="numba").slice_bytes == 0
+
+
 def test_without_a_fusion_it_is_what_the_step_would_save():
     fused, apart = plan("tiny", batch=16), plan("tiny", batch=16, without=("relu_pool",))
     moved = [sum(call.bytes for call in report.calls) for report in (fused, apart)]

@@ -50,7 +50,7 @@ def ready(request):
 @pytest.mark.parametrize("strategy", ["BL", "FC"])
 def test_a_step_is_the_same_with_and_without_memory(ready, strategy):
     chosen = workload("tiny-bn", strategy)
-    real, sketch = Step(chosen, ready), Step(chosen, SketchBackend())
+    real, sketch = Step(chosen, ready), Step(chosen, SketchBackend(device=ready.name))
     assert str(real.plan) == str(sketch.plan)
     assert real.starts_from == sketch.starts_from == {"BL": "images", "FC": "features"}[strategy]
     assert real.plan.arena_bytes == sketch.plan.arena_bytes

@@ -115,7 +115,7 @@ def test_calls_carry_the_layer_and_the_direction(reference):
     assert "loss forward" in labels
     assert "conv4_2 backward" not in labels
     assert [label for label in labels if label.endswith("update")] == [
-        f"{layer} update" for layer in ("conv4_3", "fc1", "fc2", "fc3") for _ in range(2)
+        f"{layer} update" for layer in ("fc3", "fc2", "fc1", "conv4_3") for _ in range(2)
     ]
     assert labels[-9] == "clip"
     text = str(plan)

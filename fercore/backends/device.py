@@ -27,11 +27,13 @@ from fercore.backends.device_checks import (
     check_below,
     check_conv2d,
     check_gather,
+    check_image,
     check_mask,
     check_pool,
     check_scatter,
     reads,
     shape_of,
+    split_slices,
     writes,
 )
 from fercore.backends.interface import Augmentation, Backend, Buffer, Epilogue
@@ -69,6 +71,8 @@ class DeviceBackend(Backend):
     """
 
     dtype = np.dtype(np.float32)
+    leaves_slices = True
+    """Whether updates sum what weight gradients leave in slices; Numba's kernels do neither."""
 
     def __init__(
         self, runtime: Any, package: str = "cuda_kernels", precision: Precision = "fp32"
@@ -244,10 +248,14 @@ class DeviceBackend(Backend):
         if grad_weight is not None:
             if x is None:
                 raise ValueError("x is needed for grad_weight")
-            shape = check_conv2d(x, grad_weight, stride, padding, self.compute_dtype, self.dtype)
+            weight = self._parameter_shape(4, grad_weight=grad_weight)
+            shape = check_image(x, weight, stride, padding, self.compute_dtype)
             writes(grad_weight.shape, grad_weight=grad_weight)
         reads(shape, self.compute_dtype, grad=grad)
-        writes((o,), grad_bias=grad_bias)
+        if grad_bias is not None:
+            if self._parameter_shape(1, grad_bias=grad_bias) != (o,):
+                raise ValueError(f"grad_bias must have {o} entries, not shape {grad_bias.shape}")
+            writes(grad_bias.shape, grad_bias=grad_bias)
         self._kernels.conv2d.weight_gradient(
             self._runtime,
             x,
@@ -258,6 +266,16 @@ class DeviceBackend(Backend):
             padding=padding,
             **self._options,
         )
+
+    def conv2d_gradient_slices(
+        self, x: tuple[int, ...], weight: tuple[int, ...], *, stride: int = 1, padding: int = 0
+    ) -> tuple[int, int]:
+        if not self.leaves_slices:
+            return super().conv2d_gradient_slices(x, weight, stride=stride, padding=padding)
+        slices: tuple[int, int] = self._kernels.conv2d.gradient_slices(
+            self._runtime, x, weight, stride=stride, padding=padding, **self._options
+        )
+        return slices
 
     def epilogue_gradient(
         self,
@@ -576,8 +594,8 @@ class DeviceBackend(Backend):
         weight_decay: float = 0.0,
     ) -> None:
         shape = parameter.shape
-        reads(shape, gradient=gradient)
-        check_mask(mask, gradient)
+        self._check_gradient(parameter, gradient)
+        check_mask(mask, parameter)
         reads((4,), np.float64, rates=rates)
         writes(shape, parameter=parameter, velocity=velocity)
         writes(shape, BF16, copy=copy)
@@ -611,8 +629,8 @@ class DeviceBackend(Backend):
         decoupled: bool = False,
     ) -> None:
         shape = parameter.shape
-        reads(shape, gradient=gradient)
-        check_mask(mask, gradient)
+        self._check_gradient(parameter, gradient)
+        check_mask(mask, parameter)
         reads((4,), np.float64, rates=rates)
         writes(shape, parameter=parameter, first=first, second=second)
         writes(shape, BF16, copy=copy)
@@ -631,6 +649,21 @@ class DeviceBackend(Backend):
             decoupled=decoupled,
             **_given(copy=copy),
         )
+
+    def _parameter_shape(self, axes: int, **gradient: Buffer) -> tuple[int, ...]:
+        """The shape of the parameter that a gradient, which may be in slices, is of."""
+        slices, shape = split_slices(axes, **gradient)
+        if slices and not self.leaves_slices:
+            raise ValueError(f"{self.name} sums no slices, and {min(gradient)} has {slices[0]}")
+        return shape
+
+    def _check_gradient(self, parameter: Buffer, gradient: Buffer) -> None:
+        if self._parameter_shape(parameter.ndim, gradient=gradient) != parameter.shape:
+            raise ValueError(
+                f"gradient must be of shape {parameter.shape}, with or without an axis of slices "
+                f"before it, not {gradient.shape}"
+            )
+        reads(gradient.shape, gradient=gradient)
 
 
 def _given(**buffers: Buffer | None) -> dict[str, Buffer]:

@@ -50,10 +50,17 @@ def check_conv2d(
     weight_dtype: Any,
 ) -> tuple[int, ...]:
     """The shape of the map before the epilogue; ``x`` is ``dtype``."""
-    n, h, w, c = shape_of(4, x=x)
-    o, kh, kw, _ = shape_of(4, weight=weight)
-    reads((n, h, w, c), dtype, x=x)
-    reads((o, kh, kw, c), weight_dtype, weight=weight)
+    shape = shape_of(4, weight=weight)
+    reads(shape, weight_dtype, weight=weight)
+    return check_image(x, shape, stride, padding, dtype)
+
+
+def check_image(
+    x: Buffer, weight: tuple[int, ...], stride: int, padding: int, dtype: Any
+) -> tuple[int, ...]:
+    """The shape of the map that weights of that shape make of ``x``."""
+    (n, h, w, _), (o, kh, kw, channels) = shape_of(4, x=x), weight
+    reads((n, h, w, channels), dtype, x=x)
     p, q = ((size + 2 * padding - k) // stride + 1 for size, k in ((h, kh), (w, kw)))
     if p < 1 or q < 1:
         raise ValueError(f"a {kh}x{kw} kernel does not fit {h}x{w} pixels with padding {padding}")
@@ -84,6 +91,18 @@ def check_pool(window: int, stride: int, **buffer: Buffer) -> tuple[int, ...]:
     if not 1 <= window <= 16 or stride < 1 or min(h, w) < window:
         raise ValueError(f"windows of {window} with stride {stride} do not fit {h}x{w} pixels")
     return n, (h - window) // stride + 1, (w - window) // stride + 1, c
+
+
+def split_slices(axes: int, **gradient: Buffer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A gradient's axis of slices, if it has one, and the shape of its parameter."""
+    ((name, one),) = gradient.items()
+    slices: tuple[int, ...] = one.shape[:-axes]
+    if one.ndim < axes or len(slices) > 1 or slices in ((0,), (1,)):
+        raise ValueError(
+            f"{name} must have {axes} axes, or before them one of two or more slices, not shape "
+            f"{one.shape}"
+        )
+    return slices, one.shape[-axes:]
 
 
 def check_mask(mask: Buffer | None, parameter: Buffer) -> None:

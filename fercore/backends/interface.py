@@ -215,8 +215,19 @@ class Backend(ABC):
     ) -> None:
         """``grad_weight [O, KH, KW, C]`` and ``grad_bias [O]`` from ``grad [N, P, Q, O]``.
 
+        Either may be in slices: see ``conv2d_gradient_slices``.
         ``x`` is read only for ``grad_weight``, and may be ``None`` without it.
         """
+
+    def conv2d_gradient_slices(
+        self, x: tuple[int, ...], weight: tuple[int, ...], *, stride: int = 1, padding: int = 0
+    ) -> tuple[int, int]:
+        """Into how many slices ``conv2d_weight_gradient`` cuts its sums: weight's and bias's.
+
+        ``x`` and ``weight`` are shapes. A gradient in more than one slice can be left to its
+        update to sum: to both methods it is then given with a leading axis of so many partial sums.
+        """
+        return 1, 1
 
     @abstractmethod
     def epilogue_gradient(
@@ -473,7 +484,8 @@ class Backend(ABC):
         * v if nesterov else v)``; without ``velocity``, ``v = g``. Entries whose ``mask`` is 0 keep
         parameter and velocity bit for bit, whatever their gradient. ``mask`` (uint8): ``None``, one
         entry an output channel ``[O]``, or the full shape. ``copy`` (``compute_dtype``) receives
-        the parameter where it moves; ``None`` where that is ``dtype``.
+        the parameter where it moves; ``None`` where that is ``dtype``. A gradient in slices (see
+        ``conv2d_gradient_slices``) is summed first.
         """
 
     @abstractmethod
@@ -497,6 +509,6 @@ class Backend(ABC):
 
         ``g = clip * gradient (+ decay * p unless decoupled)``; ``m = beta1 m + (1 - beta1) g``;
         ``v = beta2 v + (1 - beta2) g**2``; ``p -= rate * (m / c1 / (sqrt(v / c2) + epsilon)
-        (+ decay * p if decoupled))`` with ``c1, c2`` from ``rates``. Masked, and copied, as in
-        ``sgd_update``.
+        (+ decay * p if decoupled))`` with ``c1, c2`` from ``rates``. Masked, copied and
+        summed as in ``sgd_update``.
         """

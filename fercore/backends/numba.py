@@ -19,6 +19,7 @@ class NumbaBackend(DeviceBackend):
     """The readable kernels in Numba, on an NVIDIA GPU or simulated: slow."""
 
     name = "numba"
+    leaves_slices = False
 
     def __init__(self) -> None:
         try:

@@ -11,13 +11,20 @@ from cuda_kernels.specs import Precision
 from fercore.backends.device import DeviceBackend
 from fercore.backends.interface import Buffer
 
+LAUNCHING = ("cuda", "emulated")
+"""Backends that launch the kernels that are noted here."""
+
 
 class SketchBackend(DeviceBackend):
-    """Buffers have a shape and no memory; kernels are chosen and noted, as for an ``arch``."""
+    """Buffers have a shape and no memory; kernels are chosen and noted, as for an ``arch``.
+
+    What it allocates is what the backend called ``device`` would.
+    """
 
     name = "sketch"
 
-    def __init__(self, precision: str = "fp32", arch: int = 90) -> None:
+    def __init__(self, precision: str = "fp32", arch: int = 90, device: str = "cuda") -> None:
+        self.leaves_slices = device in LAUNCHING
         self._noting = NotingRuntime(arch)
         super().__init__(self._noting, precision=cast(Precision, precision))
 

@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     step.add_argument(
         "--without-fusion",
         metavar="NAME,...",
-        help="undo fusions: relu, relu_pool, epilogue_gradient",
+        help="undo fusions: relu, relu_pool, epilogue_gradient, update",
     )
     where = parser.add_argument_group("where")
     where.add_argument("--device", help="auto (default), or one that 'devices' lists")

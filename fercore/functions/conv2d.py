@@ -55,17 +55,20 @@ class Conv2d(EpilogueFunction):
         backend = self.backend
         grad = self.gradient_before(grad)
         grad_x = grad_weight = grad_bias = None
-        if want_weight or want_bias:
-            grad_weight = backend.empty(weight_shape) if want_weight else None
-            grad_bias = backend.empty(weight_shape[:1]) if want_bias else None
-            x = self.saved("x") if want_weight else None
-            backend.conv2d_weight_gradient(x, grad, grad_weight, grad_bias, **self.geometry)
         if want_x:
             below = self.below(x_shape)
             grad_x = self.new_grad(below.shape)
             backend.conv2d_input_gradient(
                 grad, self.saved("weight"), grad_x, below.out, below.argmax, **self.geometry
             )
+        if want_weight or want_bias:  # last: the update follows while caches hold what it reads
+            slices = backend.conv2d_gradient_slices(x_shape, weight_shape, **self.geometry)
+            if want_weight:
+                grad_weight = self.new_parameter_grad(1, weight_shape, slices[0])
+            if want_bias:
+                grad_bias = self.new_parameter_grad(2, weight_shape[:1], slices[1])
+            x = self.saved("x") if want_weight else None
+            backend.conv2d_weight_gradient(x, grad, grad_weight, grad_bias, **self.geometry)
         return grad_x, grad_weight, grad_bias
 
 

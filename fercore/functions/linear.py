@@ -52,15 +52,15 @@ class Linear(EpilogueFunction):
         backend = self.backend
         grad = self.gradient_before(grad)
         grad_x = grad_weight = grad_bias = None
-        if want_weight or want_bias:
-            grad_weight = backend.empty(weight_shape) if want_weight else None
-            grad_bias = backend.empty(weight_shape[:1]) if want_bias else None
-            x = self.saved("x") if want_weight else None
-            backend.linear_weight_gradient(x, grad, grad_weight, grad_bias)
         if want_x:
             below = self.below(x_shape)
             grad_x = self.new_grad(below.shape)
             backend.linear_input_gradient(
                 grad, self.saved("weight"), grad_x, below.out, below.argmax
             )
+        if want_weight or want_bias:  # last: the update follows while caches hold what it reads
+            grad_weight = backend.empty(weight_shape) if want_weight else None
+            grad_bias = backend.empty(weight_shape[:1]) if want_bias else None
+            x = self.saved("x") if want_weight else None
+            backend.linear_weight_gradient(x, grad, grad_weight, grad_bias)
         return grad_x, grad_weight, grad_bias

@@ -26,6 +26,7 @@ NO_ARITHMETIC = {
     "scope",
     "share",
     "capture",
+    "conv2d_gradient_slices",
     "free_memory",
     "hold",
     "synchronize",

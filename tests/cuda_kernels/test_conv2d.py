@@ -190,6 +190,44 @@ def test_what_is_not_wanted_is_not_launched(runtime):
     assert launched[2:] == ["conv2d_weight_gradient", "conv2d_sum_slices"]
 
 
+@pytest.mark.parametrize("case", [CASES[0], CASES[-1]], ids=str)
+def test_a_gradient_left_in_slices_is_what_is_summed_otherwise(runtime, case):
+    x, weight, bias, grad = drawn(case, normal)
+    operands = to_device(runtime, x), to_device(runtime, grad)
+    whole = poisoned(runtime, *weight.shape), poisoned(runtime, *bias.shape)
+    conv2d.weight_gradient(runtime, *operands, *whole, **case.geometry)
+    slices = conv2d.gradient_slices(runtime, x.shape, weight.shape, **case.geometry)
+    sliced = [poisoned(runtime, n, *one.shape) for n, one in zip(slices, whole, strict=True)]
+    launched = launched_by(runtime)
+    conv2d.weight_gradient(runtime, *operands, *sliced, **case.geometry)
+    assert launched == ["conv2d_weight_gradient", "conv2d_bias_gradient"]
+    for partial, total in zip(sliced, whole, strict=True):
+        parts = runtime.copy_out(partial)
+        assert len(parts) <= 16, "so they are added one by one"
+        in_order = functools.reduce(np.add, parts)
+        np.testing.assert_array_equal(in_order, runtime.copy_out(total), strict=True)
+
+
+def test_slices_may_be_others_and_accumulate_but_none_empty(runtime):
+    case = CASES[-1]
+    x, weight, bias, grad = drawn(case, small_integers)
+    operands = to_device(runtime, x), to_device(runtime, grad)
+    _, of_weight, of_bias = expected_gradients(case, small_integers)
+    sliced = [to_device(runtime, np.ones((3, *one.shape), np.float32)) for one in (weight, bias)]
+    conv2d.weight_gradient(runtime, *operands, *sliced, accumulate=True, **case.geometry)
+    for partial, expected in zip(sliced, (of_weight, of_bias), strict=True):
+        np.testing.assert_array_equal(runtime.copy_out(partial).sum(axis=0) - 3, expected)
+    empty = poisoned(runtime, 1000, *bias.shape)
+    with pytest.raises(
+        ValueError, match=r"1000 slices of \d+ pixels cannot be alike and not empty"
+    ):
+        conv2d.weight_gradient(runtime, None, operands[1], None, empty, **case.geometry)
+    for shape in ((0, *bias.shape), (2, 2, *bias.shape)):
+        wrong = poisoned(runtime, *shape)
+        with pytest.raises(ValueError, match="more than slices before its last 1 axes"):
+            conv2d.weight_gradient(runtime, None, operands[1], None, wrong, **case.geometry)
+
+
 def test_no_images_have_no_gradient(runtime):
     x, grad = runtime.empty((0, 5, 5, 3), np.float32), runtime.empty((0, 5, 5, 4), np.float32)
     weight, bias = poisoned(runtime, 4, 3, 3, 3), poisoned(runtime, 4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cuda_kernels import linear, update
+from cuda_kernels import conv2d, linear, update
 from cuda_kernels.emulated import ORDERS, EmulatedRuntime
 from tests.backends.harness import normal, same_bits
 from tests.cuda_kernels.harness import poisoned, to_device
@@ -132,6 +132,101 @@ def test_a_copy_is_what_moved_rounded(runtime, random, shape, rule):
         assert same_bits(runtime.copy_out(copy), np.where(chosen, after, before))
 
 
+# -- gradients in slices --------------------------------------------------------------------------
+
+SLICED = [(2, (300,)), (16, (5, 7)), (17, (5, 7)), (41, (3, 2, 2, 29)), (512, (9,))]
+"""Few slices are added by a thread each, many by eight together."""
+
+RULES = {
+    **{name: (update.sgd, 1, options) for name, options in SGD.items()},
+    **{name: (update.adam, 2, options) for name, options in ADAM.items()},
+}
+
+
+def updated(runtime, rule, p, gradient, moments, mask, copy):
+    """Parameter, moments and copy after one update."""
+    run, _, options = RULES[rule]
+    buffers = [to_device(runtime, array) for array in (p, *moments, copy)]
+    others = to_device(runtime, mask), to_device(runtime, scalars())
+    run(runtime, buffers[0], gradient, *buffers[1:-1], *others, buffers[-1], **options)
+    return [runtime.copy_out(buffer) for buffer in buffers if buffer is not None]
+
+
+def added_by_itself(runtime, partial):
+    """What unfused gradients are: the sum of the slices in memory."""
+    count = partial[0].size
+    total = poisoned(runtime, *partial.shape[1:])
+    arguments = {"partial": to_device(runtime, partial), "out": total, "count": count}
+    sums = conv2d.ColumnSums(len(partial), count)
+    more = {"slices": len(partial), "accumulate": False}
+    runtime.run("conv2d_sum_slices", sums, {**arguments, **more})
+    return total
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("slices", "shape"), SLICED, ids=str)
+def test_slices_are_summed_as_if_by_themselves(runtime, random, rule, slices, shape):
+    """To the bit, where zeros may be negative; and near the sum in float64."""
+    for mask, chosen in masks(random, shape):
+        p, *moments = (normal(random, *shape) ** 2 for _ in range(1 + RULES[rule][1]))
+        partial = normal(random, slices, *shape)
+        partial[:, chosen & (random.random(shape) < 0.2)] = -0.0
+        copy = random.integers(0, 2**16, shape).astype(np.uint16)
+        total = added_by_itself(runtime, partial)
+        exact = partial.sum(axis=0, dtype=np.float64)
+        assert np.linalg.norm(runtime.copy_out(total) - exact) <= GATE * np.linalg.norm(exact)
+        partial[:, ~chosen] = np.nan
+        sliced = to_device(runtime, partial)
+        arguments = moments, mask, copy
+        after = updated(runtime, rule, p, sliced, *arguments)
+        expected = updated(runtime, rule, p, total, *arguments)
+        assert all(same_bits(a, b) for a, b in zip(after, expected, strict=True))
+        for now, before in zip(after, (p, *moments, copy), strict=True):
+            assert same_bits(now[~chosen], before[~chosen])
+        assert same_bits(runtime.copy_out(sliced), partial)
+
+
+@pytest.mark.parametrize(("slices", "shape"), SLICED, ids=str)
+def test_all_orders_of_threads_sum_slices_to_the_same_bits(random, slices, shape):
+    p, v, partial = normal(random, *shape), normal(random, *shape), normal(random, slices, *shape)
+    found = set()
+    for order in ORDERS:
+        runtime = EmulatedRuntime(order)
+        after = updated(runtime, "nesterov", p, to_device(runtime, partial), [v], None, None)
+        found.add(b"".join(array.tobytes() for array in after))
+    assert len(found) == 1
+
+
+def test_few_blocks_sum_many_slices_of_many_entries(runtime, random):
+    """A block of eight threads an entry strides over the rest."""
+    kernel = next(one for one in update.KERNELS if one.name == "sgd")
+    p, partial = normal(random, 3 * 32 + 5), normal(random, 20, 3 * 32 + 5)
+    parameter, total = to_device(runtime, p), added_by_itself(runtime, partial)
+    arguments = {
+        "parameter": parameter,
+        "gradient": to_device(runtime, partial),
+        "slices": 20,
+        "velocity": None,
+        "mask": None,
+        "copy": None,
+        "count": p.size,
+        "per_mask": 1,
+        "momentum": 0.0,
+        "nesterov": False,
+        "decay": 0.0,
+        "rates": to_device(runtime, scalars(rate=1.0, clip=1.0)),
+    }
+    runtime.launch(kernel, (2, 1, 1), (kernel.threads, 1, 1), 0, arguments)
+    np.testing.assert_array_equal(runtime.copy_out(parameter), p - runtime.copy_out(total))
+
+
+@pytest.mark.parametrize("shape", [(3,), (4,), (0, 4, 3), (2, 4, 4), (2, 2, 4, 3)])
+def test_a_gradient_that_fits_nothing_is_refused(runtime, shape):
+    p, rates = poisoned(runtime, 4, 3), to_device(runtime, scalars())
+    with pytest.raises(ValueError, match=r"shape \("):
+        update.sgd(runtime, p, poisoned(runtime, *shape), None, None, rates)
+
+
 def test_a_grid_smaller_than_the_parameter_strides_over_it(runtime, random):
     kernel = next(one for one in update.KERNELS if one.name == "sgd")
     p, g = normal(random, 3 * update.THREADS + 5), normal(random, 3 * update.THREADS + 5)
@@ -143,6 +238,7 @@ def test_a_grid_smaller_than_the_parameter_strides_over_it(runtime, random):
         "mask": None,
         "rates": to_device(runtime, scalars(rate=1.0, clip=1.0)),
         "copy": None,
+        "slices": 1,
         "count": p.size,
         "per_mask": 1,
         "momentum": 0.0,
