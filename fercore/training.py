@@ -312,7 +312,7 @@ class Stepper:
     ) -> None:
         self.model, self.optimizer, self.recipe, self.backend = model, optimizer, recipe, backend
         self.images = backend.from_host(training.images)
-        self.host_labels = training.labels.astype(np.int32)
+        self.host_labels, self.multi_target = training.lessons, training.multi_target
         self.labels = backend.from_host(self.host_labels)
         self.rng = backend.from_host(np.zeros(4, dtype=np.uint32))
         self.view_rng = backend.from_host(np.zeros(4, dtype=np.uint32))
@@ -383,7 +383,7 @@ class Stepper:
             features = self.frozen.output
             buffers = (
                 self.backend.empty((size, *features.shape[1:]), features.dtype),
-                self.backend.empty((size,), "int32"),
+                self.backend.empty((size, *self.labels.shape[1:]), self.labels.dtype),
             )
             layers = slice(self.model.frozen_layers(), None)
 
@@ -407,6 +407,7 @@ class Stepper:
             self.statistics,
             class_weights=self.class_weights,
             label_smoothing=self.recipe.label_smoothing,
+            multi_target=self.multi_target,
         )
         logits = self.model(x, context, layers=layers)
         self.optimizer.update(recorder, backward(loss(logits, y)))
@@ -461,4 +462,7 @@ def _fingerprint(
 def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(dataset.images.tobytes())
     digest.update(dataset.labels.tobytes())
+    if dataset.targets is not None:
+        digest.update(f"targets {dataset.multi_target}".encode())
+        digest.update(dataset.targets.tobytes())
     return digest.hexdigest()

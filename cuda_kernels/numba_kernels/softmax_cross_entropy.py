@@ -58,11 +58,10 @@ def only_class(logits, labels, soft, multi_target, row):
     if not soft:
         return int(labels[row, 0])
     chosen = -1
-    if multi_target:
-        for k in range(logits.shape[1]):
-            if labels[row, k] > 0:
-                if chosen < 0 or is_larger(logits[row, k], logits[row, chosen]):
-                    chosen = k
+    for k in range(logits.shape[1] if multi_target else 0):
+        first = chosen < 0
+        if labels[row, k] > 0 and (first or is_larger(logits[row, k], logits[row, chosen])):
+            chosen = k
     return chosen
 
 
