@@ -305,6 +305,20 @@ def test_an_empty_set_is_refused(backend, tmp_path):
         run(backend, tmp_path, validation={"source": striped(30, 1), "target": empty})
 
 
+@pytest.mark.parametrize("what", ["shares", "meaning"])
+def test_resuming_with_other_targets_is_refused(backend, tmp_path, what):
+    def killed(line):
+        raise KilledError
+
+    training = shared(striped(60))
+    with pytest.raises(KilledError):
+        run(backend, tmp_path, training=training, on_epoch=killed)
+    changed = {"shares": {"targets": training.targets[:, ::-1]}, "meaning": {"multi_target": True}}
+    other = replace(training, **changed[what])
+    with pytest.raises(FercoreError, match="was trained with other training images;"):
+        run(backend, tmp_path, training=other, resume=True)
+
+
 def one_step(name, training, rows=12):
     """The loss's statistics and the weights after a step from so many images."""
     backend = backends.get(name)
