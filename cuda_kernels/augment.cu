@@ -1,5 +1,6 @@
-// The input of a step: images and labels gathered by index from the data set on the device, varied
-// by chance, and normalised to x = gray * scale + offset.
+// The input of a step: images, and their labels or their shares of k classes, gathered by index
+// from the data set on the device; images varied by chance, and normalised to x = gray * scale +
+// offset.
 //
 // Floor: bytes; one read and four written a pixel (two of bf16, the other type T of x), the image
 // being read from the L1 cache after its first touch. Some 30 float operations a pixel.
@@ -49,6 +50,17 @@ DEVICE float bilinear(Global<const u8> image, u32 h, u32 w, float v, float u) {
     return fmaf(below, lower - upper, upper);
 }
 
+// What the data set says of this block's image: k values of T, and -1 in a padding row.
+template <class T>
+DEVICE void gather(Global<const T> table, Global<const i32> indices, Global<T> y, u32 k) {
+    const u32 row = blockIdx.x;
+    const i32 index = indices[row];
+    for (u32 i = threadIdx.x; i < k; i += blockDim.x) {
+        const T value = index < 0 ? static_cast<T>(-1) : table[static_cast<u64>(index) * k + i];
+        y[static_cast<u64>(row) * k + i] = value;
+    }
+}
+
 // `flips` is the probability of a mirror image times 2**24, rounded up: exact for any probability.
 // `quarters` is the largest rotation in quarter turns, `shift` in pixels, `zoom` a part of 1.
 struct Variation {
@@ -60,13 +72,11 @@ struct Variation {
 };
 
 template <class T>
-DEVICE void vary(Global<const u8> images, Global<const i32> labels, Global<const i32> indices,
-                 Global<const u32> rng, Global<T> x, Global<i32> y, u32 h, u32 w,
-                 const Variation& by, float scale, float offset) {
+DEVICE void vary(Global<const u8> images, Global<const i32> indices, Global<const u32> rng,
+                 Global<T> x, u32 h, u32 w, const Variation& by, float scale, float offset) {
     const u32 row = blockIdx.x, pixels = h * w;
     const i32 index = indices[row];
     const u64 begin = static_cast<u64>(row) * pixels;
-    if (threadIdx.x == 0) y[row] = index < 0 ? -1 : labels[index];
     if (index < 0) {
         for (u32 pixel = threadIdx.x; pixel < pixels; pixel += blockDim.x) {
             x[begin + pixel] = from_float<T>(0.0F);
@@ -98,17 +108,20 @@ DEVICE void vary(Global<const u8> images, Global<const i32> labels, Global<const
     }
 }
 
-KERNEL(augment, 256, Global<const u8> images, Global<const i32> labels, Global<const i32> indices,
-       Global<const u32> rng, Global<float> x, Global<i32> y, u32 h, u32 w, u32 flips, float shift,
-       double quarters, float zoom, u32 cutout, float scale, float offset) {
-    vary(images, labels, indices, rng, x, y, h, w, {flips, shift, quarters, zoom, cutout}, scale,
-         offset);
+KERNEL(augment, 256, Global<const u8> images, Global<const i32> labels, Global<const float> shares,
+       Global<const i32> indices, Global<const u32> rng, Global<float> x, Global<i32> y,
+       Global<float> y_shares, u32 h, u32 w, u32 k, u32 flips, float shift, double quarters,
+       float zoom, u32 cutout, float scale, float offset) {
+    if (labels) gather(labels, indices, y, 1);
+    if (shares) gather(shares, indices, y_shares, k);
+    vary(images, indices, rng, x, h, w, {flips, shift, quarters, zoom, cutout}, scale, offset);
 }
 
 KERNEL(augment_bf16, 256, Global<const u8> images, Global<const i32> labels,
-       Global<const i32> indices, Global<const u32> rng, Global<bf16> x, Global<i32> y, u32 h,
-       u32 w, u32 flips, float shift, double quarters, float zoom, u32 cutout, float scale,
-       float offset) {
-    vary(images, labels, indices, rng, x, y, h, w, {flips, shift, quarters, zoom, cutout}, scale,
-         offset);
+       Global<const float> shares, Global<const i32> indices, Global<const u32> rng, Global<bf16> x,
+       Global<i32> y, Global<float> y_shares, u32 h, u32 w, u32 k, u32 flips, float shift,
+       double quarters, float zoom, u32 cutout, float scale, float offset) {
+    if (labels) gather(labels, indices, y, 1);
+    if (shares) gather(shares, indices, y_shares, k);
+    vary(images, indices, rng, x, h, w, {flips, shift, quarters, zoom, cutout}, scale, offset);
 }

@@ -21,6 +21,8 @@ class Images:
     """Of each."""
     itemsize: int
     """Bytes of a pixel of ``x``."""
+    label_bytes: int = 4
+    """Of what is known of each."""
 
     @property
     def flops(self) -> int:
@@ -28,7 +30,7 @@ class Images:
 
     @property
     def bytes(self) -> int:
-        return self.count * ((1 + self.itemsize) * self.pixels + 12)
+        return self.count * ((1 + self.itemsize) * self.pixels + 4 + 2 * self.label_bytes)
 
 
 def _grid(images: Images) -> Grid:
@@ -63,8 +65,9 @@ def augment(
 ) -> None:
     """``x [N, H, W, 1] = (images[indices] / 255 - mean) / std``, varied; ``y = labels[indices]``.
 
-    ``images`` uint8 ``[M, H, W]``; ``labels [M]``, ``indices [N]`` and ``y [N]`` int32; ``x``
-    float32, or bf16 with ``precision="bf16"``. An index of -1 is a padding row: ``x`` 0, label -1.
+    ``images`` uint8 ``[M, H, W]``; ``labels [M]``, ``indices [N]`` and ``y [N]`` int32, or labels
+    and ``y`` float32 rows of ``K`` shares; ``x`` float32, or bf16 with ``precision="bf16"``. An
+    index of -1 is a padding row: ``x`` 0, label or shares -1.
     ``rng`` is uint32 ``[4]``: seed, run, epoch, step. An image draws words ``w`` 0 to 7, Philox at
     counters ``(index, epoch, 0, 1)`` and ``(index, epoch, 1, 1)`` with key ``(seed, run)``: a
     mirror image with probability ``flip`` (w0), shifts of up to ``shift`` pixels along x and y (w1,
@@ -73,19 +76,23 @@ def augment(
     repeated outwards.
     """
     count, (_, h, w) = len(indices), images.shape
-    if x.size != count * h * w or y.shape != (count,):
+    soft = labels.ndim == 2
+    if x.size != count * h * w or y.shape != (count, *labels.shape[1:]):
         raise ValueError(f"augment: {count} images {h}x{w} do not fit {x.shape} and {y.shape}")
     if cutout > min(h, w):
         raise ValueError(f"augment: a cutout of {cutout} does not fit an image of {h}x{w}")
     arguments = {
         "images": images,
-        "labels": labels,
+        "labels": None if soft else labels,
+        "shares": labels if soft else None,
         "indices": indices,
         "rng": rng,
         "x": x,
-        "y": y,
+        "y": None if soft else y,
+        "y_shares": y if soft else None,
         "h": h,
         "w": w,
+        "k": labels.shape[1] if soft else 1,
         "flips": math.ceil(flip * 2.0**24),
         "shift": shift,
         "quarters": rotation / 90,
@@ -94,5 +101,6 @@ def augment(
         "scale": 1 / (255 * std),
         "offset": -mean / std,
     }
-    problem = Images(count, h * w, x.dtype.itemsize)
+    label_bytes = y.nbytes // max(count, 1)
+    problem = Images(count, h * w, x.dtype.itemsize, label_bytes)
     runtime.run("augment", problem, arguments, precision=precision)

@@ -49,29 +49,36 @@ def loss_and_gradient(
     grad_logits: Buffer | None,
     *,
     label_smoothing: float,
+    multi_target: bool = False,
     precision: Precision = "fp32",
 ) -> None:
     """Adds to ``statistics``, and writes ``grad_logits`` unless it is ``None``.
 
     ``logits [N, K]``, ``class_weights [K]`` and ``grad_logits [N, K]`` are float32, the gradient
-    alone bf16 with ``precision="bf16"``; ``labels [N]`` are int32 with -1 for padding rows.
+    alone bf16 with ``precision="bf16"``; ``labels [N]`` are int32 with -1 for padding rows, or
+    float32 shares ``[N, K]`` that sum to 1, with -1 first in padding rows. With ``multi_target``
+    every class with a share is right: the loss is that of the likeliest of them alone.
     ``statistics``, float64 ``[4]``, gains the sum of weighted losses, the sum of weights, the
-    number of rows whose first largest logit is the label's, and the number of rows. The gradient is
+    number of rows whose first largest logit is the label's, or that of the first largest share, and
+    the number of rows. The gradient is
     that of the weighted mean loss; 0 where the weights sum to 0.
     """
     n, k = logits.shape
-    if labels.shape != (n,) or statistics.shape != (4,):
+    soft = labels.ndim == 2
+    if labels.shape != ((n, k) if soft else (n,)) or statistics.shape != (4,):
         raise ValueError(
             f"softmax_cross_entropy: {logits.shape}, {labels.shape} and {statistics.shape} do not "
             "fit"
         )
     buffers = {
         "logits": logits,
-        "labels": labels,
+        "labels": None if soft else labels,
+        "shares": labels if soft else None,
         "class_weights": class_weights,
         "statistics": statistics,
         "grad_logits": grad_logits,
     }
     moved = sum(buffer.nbytes for buffer in buffers.values() if buffer is not None)
-    arguments = {**buffers, "n": n, "k": k, "smoothing": label_smoothing}
+    options = {"smoothing": label_smoothing, "multi_target": multi_target}
+    arguments = {**buffers, "n": n, "k": k, **options}
     runtime.run("softmax_cross_entropy", Rows(n, k, moved), arguments, precision=precision)

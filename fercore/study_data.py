@@ -12,7 +12,7 @@ import numpy as np
 
 from fercore.config import Study, StudyDataset
 from fercore.data import DatasetSpec, load, manifest
-from fercore.data.dataset import Dataset
+from fercore.data.dataset import CLASSES, Dataset
 from fercore.data.parts import Parts
 from fercore.data.splits import RULES, part_of_training, split
 from fercore.errors import FercoreError
@@ -36,9 +36,12 @@ class SplitDataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 that changes when an image, a label, the split or a share does."""
+        """SHA-256 that changes when an image, a label or target, the split or a share does."""
         digest = hashlib.sha256(self.dataset.images.tobytes())
         digest.update(self.dataset.labels.astype("<i4").tobytes())
+        if self.dataset.targets is not None:
+            digest.update(f"targets {self.dataset.multi_target}".encode())
+            digest.update(self.dataset.targets.astype("<f4").tobytes())
         for rows in (*self.parts.rows().values(), *self.shares.values()):
             digest.update(hashlib.sha256(rows.astype("<i8").tobytes()).digest())
         return digest.hexdigest()
@@ -152,6 +155,7 @@ def load_study(
     for target in data.targets:
         if not data.shared_classes(target):
             raise FercoreError(f"{target} and {data.source} have no class in common")
+    check_targets([entry.dataset for entry in data.datasets.values()])
     return _with_twins_noted(data)
 
 
@@ -207,6 +211,17 @@ def _split(study: Study, dataset: Dataset, rule: str, amounts: Sequence[int]) ->
     return SplitDataset(dataset, parts, shares)
 
 
+def check_targets(datasets: Sequence[Dataset]) -> None:
+    """One loss trains on them all: FercoreError for both shares and sets of right answers."""
+    several = [d.name for d in datasets if d.targets is not None and d.multi_target]
+    shared = [d.name for d in datasets if d.targets is not None and not d.multi_target]
+    if several and shared:
+        raise FercoreError(
+            f"{several[0]} has labels 'multi-target' and {shared[0]} 'probability'; a study trains "
+            "with one of them: change the options of one dataset"
+        )
+
+
 def _with_twins_noted(data: StudyData) -> StudyData:
     """The same data; notes count the test images that the other set of a pair trains on."""
     pairs = [pair for t in data.targets for pair in ((data.source, t), (t, data.source))]
@@ -230,6 +245,9 @@ def _concatenated(pieces: Sequence[Dataset]) -> Dataset:
     def all_of(field: str) -> tuple[str, ...]:
         return tuple(value for piece in pieces for value in getattr(piece, field))
 
+    targets = None
+    if any(piece.targets is not None for piece in pieces):
+        targets = np.concatenate([_targets(piece) for piece in pieces])
     return Dataset(
         name="+".join(piece.name for piece in pieces),
         format="+".join(piece.format for piece in pieces),
@@ -241,4 +259,14 @@ def _concatenated(pieces: Sequence[Dataset]) -> Dataset:
         splits=all_of("splits"),
         sha256=all_of("sha256"),
         synthetic=any(piece.synthetic for piece in pieces),
+        targets=targets,
+        multi_target=any(piece.multi_target for piece in pieces),
     )
+
+
+def _targets(dataset: Dataset) -> np.ndarray:
+    """Its targets; labels are targets that one class has to itself."""
+    if dataset.targets is not None:
+        return dataset.targets
+    one_hot: np.ndarray = np.eye(len(CLASSES), dtype=np.float32)[dataset.labels]
+    return one_hot

@@ -317,7 +317,7 @@ class Stepper:
         self.model, self.optimizer, self.recipe, self.backend = model, optimizer, recipe, backend
         self.count = len(training)
         self.images = backend.from_host(training.images)
-        self.labels = backend.from_host(training.labels.astype(np.int32))
+        self.labels, self.multi_target = backend.from_host(training.lessons), training.multi_target
         self.rng = backend.from_host(np.zeros(4, dtype=np.uint32))
         self.view_rng = backend.from_host(np.zeros(4, dtype=np.uint32))
         self.steps = recipe.steps_per_epoch(self.count)
@@ -403,6 +403,7 @@ class Stepper:
             self.statistics,
             class_weights=self.class_weights,
             label_smoothing=self.recipe.label_smoothing,
+            multi_target=self.multi_target,
         )
         logits = self.model(x, context, layers=layers)
         self.optimizer.minimise(recorder, loss(logits, y))
@@ -457,4 +458,7 @@ def _fingerprint(
 def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(dataset.images.tobytes())
     digest.update(dataset.labels.tobytes())
+    if dataset.targets is not None:
+        digest.update(f"targets {dataset.multi_target}".encode())
+        digest.update(dataset.targets.tobytes())
     return digest.hexdigest()

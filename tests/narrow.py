@@ -83,6 +83,7 @@ class Training:
             random.integers(0, 256, (self.IMAGES, 48, 48)).astype(np.uint8)
         )
         self.labels = backend.from_host(random.integers(0, 7, self.IMAGES).astype(np.int32))
+        self.multi_target = False
         self.rng = backend.from_host(np.zeros(4, np.uint32))
         self.statistics = backend.empty((4,), "float64")
         backend.fill(self.statistics, 0.0)
@@ -90,13 +91,21 @@ class Training:
         self.plans: dict[int, Plan] = {}
         self.order = random.permutation(self.IMAGES).astype(np.int32)
 
+    def teach_shares(self, *, multi_target: bool) -> None:
+        """Shares of two classes of every image take the place of its label."""
+        random = np.random.default_rng(2)
+        shares = np.zeros((self.IMAGES, 7), np.float32)
+        for row in shares:
+            row[random.permutation(7)[:2]] = 0.75, 0.25
+        self.labels, self.multi_target = self.backend.from_host(shares), multi_target
+
     def program(self, backend: Any, size: int) -> list[Any]:
         """One step on ``backend``, the real one or a recorder; returns the logits."""
         x, y = augment(
             backend, self.images, self.labels, self.indices[size], self.rng, self.augmentation
         )
         logits = self.model(x, Context(training=True, rng=self.rng))
-        loss = SoftmaxCrossEntropy(self.statistics)(logits, y)
+        loss = SoftmaxCrossEntropy(self.statistics, multi_target=self.multi_target)(logits, y)
         self.optimizer.minimise(backend, loss)
         return [logits.data]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fercore.data.dataset import Dataset
@@ -17,3 +19,10 @@ def striped(count: int, seed: int = 0, name: str = "stripes") -> Dataset:
     empty = ("",) * count
     files = tuple(f"{row}.png" for row in range(count))
     return Dataset(name, "folder", images, labels, files, empty, empty, empty, files)
+
+
+def shared(dataset: Dataset, *, multi_target: bool = False) -> Dataset:
+    """The same images, of which every other one has the next class, too."""
+    targets = np.eye(7, dtype=np.float32)[dataset.labels]
+    targets[::2] = 0.75 * targets[::2] + 0.25 * np.roll(targets[::2], 1, axis=1)
+    return replace(dataset, targets=targets, multi_target=multi_target)

@@ -89,6 +89,14 @@ def test_a_step_is_that_of_the_reference(device, reference, name, strategy):
     assert_same_step(mine, definition)
 
 
+@pytest.mark.parametrize("multi_target", [False, True])
+def test_a_step_towards_shares_is_that_of_the_reference(device, reference, multi_target):
+    mine, definition = (training("tiny", "BL", one) for one in (device, reference))
+    for one in (mine, definition):
+        one.teach_shares(multi_target=multi_target)
+    assert_same_step(mine, definition)
+
+
 def assert_nearly_same_step(name, device, gate, size=4):
     """Logits and each tensor's velocity, where the reference follows the device's decisions.
 

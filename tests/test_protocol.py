@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fercore import backends, checkpoint, evaluation, models, report, results
+from fercore import backends, checkpoint, evaluation, models, report, reporting, results
 from fercore.config import study_from
 from fercore.data import manifest
 from fercore.errors import FercoreError
@@ -25,7 +25,9 @@ from fercore.progress import Listener
 from fercore.protocol import execute
 from fercore.run_directory import RunDirectory
 from fercore.study_data import load_study
+from tests.data.test_ferplus import HEADER
 from tests.faces import shrink_tiny, write_folder
+from tests.small_data import striped
 
 SIX = ("angry", "disgust", "fear", "happy", "sad", "surprise")
 
@@ -531,3 +533,40 @@ def test_a_target_without_a_common_class_is_refused(folders, tmp_path):
 def test_a_study_survives_in_its_results(done, tmp_path):
     results.write(tmp_path, done[1])
     assert results.read(tmp_path / "results.json") == done[1]
+
+
+def write_ferplus(root):
+    """Striped faces in fer2013.csv, and votes that mix each image's class with the next."""
+    faces, parts = striped(70), ["Training"] * 50 + ["PublicTest"] * 10 + ["PrivateTest"] * 10
+    columns = [4, 5, 6, 1, 3, 2, 0]  # of the votes, by class
+    pixels, votes = ["emotion,pixels,Usage"], [HEADER]
+    for image, label, part in zip(faces.images, faces.labels, parts, strict=True):
+        cast = [0] * 10
+        cast[columns[label]] += 6
+        cast[columns[(label + 1) % 7]] += 4
+        pixels.append(f"{label},{' '.join(map(str, image.ravel()))},{part}")
+        votes.append(",".join([part, "", *map(str, cast)]))
+    root.mkdir()
+    (root / "fer2013.csv").write_text("\n".join(pixels) + "\n")
+    (root / "fer2013new.csv").write_text("\n".join(votes) + "\n")
+    return root
+
+
+def test_a_study_on_shares_of_votes(folders, tmp_path):
+    """FU fuses votes and labels; every test is against the majority, and the page says so."""
+    votes = {"name": "ferplus", "path": str(write_ferplus(tmp_path / "ferplus"))}
+    losses = {}
+    for labels in ("majority", "probability", "multi-target"):
+        source = {**votes, "options": {"labels": labels}}
+        study = small_study(folders, source=source, amounts=[100], out=str(tmp_path / labels))
+        directory = RunDirectory(tmp_path / labels)
+        records = execute(study, directory)
+        lines = (directory.path / "runs" / "BL" / "metrics.jsonl").read_text().splitlines()
+        losses[labels] = json.loads(lines[0])["train_loss"]
+        facts = json.loads((directory.path / "datasets.json").read_text())["ferplus"]
+        assert facts["images"] == {"train": 50, "validation": 10, "test": 10}
+        assert {record.n_source for record in records} == {10}
+        said = {"majority": "A label is what", "probability": "are probabilities"}
+        page = reporting.write_page(directory).read_text()
+        assert said.get(labels, "are multi-target") in page
+    assert len(set(losses.values())) == 3

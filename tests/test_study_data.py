@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from fercore.data.parts import Parts
+from fercore.errors import FercoreError
 from fercore.plan import Part
-from fercore.study_data import SplitDataset, StudyData
-from tests.small_data import striped
+from fercore.study_data import SplitDataset, StudyData, check_targets
+from tests.small_data import shared, striped
 
 
 def split_dataset(count=20, seed=0, name="stripes"):
@@ -69,6 +70,36 @@ def test_a_digest_moves_with_images_labels_split_and_shares():
     ):
         digests.add(changed.digest)
     assert len(digests) == 5
+
+
+def test_a_digest_moves_with_targets_and_what_they_mean():
+    base = split_dataset()
+    other = shared(base.dataset)
+    other.targets[0] = other.targets[1]
+    changed = (shared(base.dataset), shared(base.dataset, multi_target=True), other)
+    digests = {replace(base, dataset=dataset).digest for dataset in changed}
+    assert len(digests | {base.digest}) == 4
+
+
+@pytest.mark.parametrize("multi_target", [False, True])
+@pytest.mark.parametrize("sampling", ["union", "balanced"])
+def test_labels_join_targets_as_classes_by_themselves(data, multi_target, sampling):
+    a, b = data.datasets.values()
+    soft = shared(a.dataset, multi_target=multi_target)
+    joined = StudyData({"a": replace(a, dataset=soft), "b": b}).join(
+        (Part("a", "train"), Part("b", "train")), sampling
+    )
+    assert joined.multi_target == multi_target
+    assert joined.lessons is joined.targets
+    np.testing.assert_array_equal(joined.targets[:12], soft.targets[a.parts.train])
+    np.testing.assert_array_equal(joined.targets[12:], np.eye(7)[joined.labels[12:]])
+
+
+def test_two_meanings_of_targets_do_not_go_together():
+    one, other = shared(striped(4, name="a")), shared(striped(4, name="b"), multi_target=True)
+    check_targets([one, one, striped(4)])
+    with pytest.raises(FercoreError, match=r"^b has labels 'multi-target' and a 'probability'"):
+        check_targets([one, other])
 
 
 def test_facts_list_what_was_not_read(data):

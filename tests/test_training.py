@@ -1,6 +1,7 @@
 """Training: it learns, it can be interrupted anywhere, and it says what is wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,9 @@ from fercore.training import (
     permutation,
     train,
 )
-from tests.small_data import striped
+from tests.backends.harness import relative_error
+from tests.faces import shrink_tiny
+from tests.small_data import shared, striped
 
 RECIPE = Recipe(
     epochs=3, batch_size=24, learning_rate=0.02, warmup_epochs=0, flip=0.0, shift=1.0, rotation=0.0
@@ -114,10 +117,13 @@ def test_killed_within_an_epoch_loses_only_that_epoch(backend, tmp_path):
 
 
 @pytest.mark.parametrize("strategy", ["FC", "FC+CL"])
-def test_training_from_features_equals_training_from_images(backend, tmp_path, strategy):
+@pytest.mark.parametrize("training", [striped(60), shared(striped(60))], ids=["labels", "targets"])
+def test_training_from_features_equals_training_from_images(backend, tmp_path, strategy, training):
     recipe = msgspec.structs.replace(RECIPE, views=2)
-    run(backend, tmp_path / "kept", recipe, strategy)
-    run(backend, tmp_path / "not kept", recipe, strategy, shelf=FeatureStore(memory=0).shelf())
+    options = {"training": training}
+    run(backend, tmp_path / "kept", recipe, strategy, **options)
+    options = {"training": training, "shelf": FeatureStore(memory=0).shelf()}
+    run(backend, tmp_path / "not kept", recipe, strategy, **options)
     kept, computed = (
         tensor_file.read(tmp_path / folder / "last.safetensors").part("model.")
         for folder in ("kept", "not kept")
@@ -230,6 +236,7 @@ def test_weights_that_the_last_step_spoilt_are_never_the_best(backend, tmp_path)
             {"recipe": msgspec.structs.replace(RECIPE, learning_rate=0.1, momentum=0.0)},
         ),
         ("training images", {"training": striped(60, 9)}),
+        ("training images", {"training": shared(striped(60))}),
         ("validation images", {"validation": {"source": striped(30, 9)}}),
     ],
 )
@@ -296,6 +303,76 @@ def test_an_empty_set_is_refused(backend, tmp_path):
         run(backend, tmp_path, training=empty)
     with pytest.raises(FercoreError, match="'target' holds no image"):
         run(backend, tmp_path, validation={"source": striped(30, 1), "target": empty})
+
+
+@pytest.mark.parametrize("what", ["shares", "meaning"])
+def test_resuming_with_other_targets_is_refused(backend, tmp_path, what):
+    def killed(line):
+        raise KilledError
+
+    training = shared(striped(60))
+    with pytest.raises(KilledError):
+        run(backend, tmp_path, training=training, on_epoch=killed)
+    changed = {"shares": {"targets": training.targets[:, ::-1]}, "meaning": {"multi_target": True}}
+    other = replace(training, **changed[what])
+    with pytest.raises(FercoreError, match="was trained with other training images;"):
+        run(backend, tmp_path, training=other, resume=True)
+
+
+def one_step(name, training, rows=12):
+    """The loss's statistics and the weights after a step from so many images."""
+    backend = backends.get(name)
+    model = models.build("tiny", seed=2, backend=backend)
+    recipe = msgspec.structs.replace(RECIPE, label_smoothing=0.1, class_weights="balanced")
+    optimizer = Optimizer(model.parameters(), recipe, backend)
+    stepper = Stepper(model, optimizer, training, recipe, backend, FeatureStore().shelf())
+    stepper.start_epoch(1, 0, 1)
+    stepper.step(np.arange(rows), 0.02, (1, 0, 1, 0))
+    return backend.to_host(stepper.statistics), model.state()
+
+
+@pytest.mark.parametrize("multi_target", [False, True])
+def test_a_step_towards_targets_on_the_emulated_device_equals_the_cpus(multi_target, monkeypatch):
+    shrink_tiny(monkeypatch)
+    training = shared(striped(24), multi_target=multi_target)
+    try:
+        statistics, weights = one_step("emulated", training)
+        expected, expected_weights = one_step("cpu", training)
+    except FercoreError as error:
+        pytest.skip(str(error))
+    np.testing.assert_allclose(statistics, expected, rtol=1e-5)
+    for name, array in expected_weights.items():
+        assert relative_error(weights[name], array) <= 1e-5, name
+
+
+def test_what_targets_mean_makes_a_difference(backend):
+    found = {
+        one_step(backend.name, training)[0][0]
+        for training in (
+            striped(24),
+            shared(striped(24)),
+            shared(striped(24), multi_target=True),
+        )
+    }
+    assert len(found) == 3
+
+
+def test_targets_that_one_class_has_are_labels(tmp_path):
+    try:
+        cpu = backends.get("cpu")
+    except FercoreError as error:
+        pytest.skip(str(error))
+    dataset = striped(60)
+    targets = np.eye(7, dtype=np.float32)[dataset.labels]
+    run(cpu, tmp_path / "labels")
+    run(cpu, tmp_path / "targets", training=replace(dataset, targets=targets))
+    labels, targets = (
+        tensor_file.read(tmp_path / folder / "last.safetensors").part("model.")
+        for folder in ("labels", "targets")
+    )
+    assert {name: array.tobytes() for name, array in labels.items()} == {
+        name: array.tobytes() for name, array in targets.items()
+    }
 
 
 def test_permutations_are_permutations_and_differ():

@@ -103,14 +103,12 @@ void normalise(const std::uint8_t* image, Index height, Index width, bool mirror
 }  // namespace
 
 void augment(Index n, Index height, Index width, const std::uint8_t* images,
-             const std::int32_t* labels, const std::int32_t* indices, const Random& random,
-             const Augmentation& how, float* x, std::int32_t* y) {
+             const std::int32_t* indices, const Random& random, const Augmentation& how, float* x) {
     const Index pixels = height * width;
     const bool warps = how.shift != 0 || how.rotation != 0 || how.scale != 0;
     const Grays grays(how);
     for_blocks(n, 1, [&](Index i, Index) {
         const std::int32_t index = indices[i];
-        y[i] = index < 0 ? -1 : labels[index];
         if (index < 0) {
             std::memset(x + i * pixels, 0, pixels * sizeof(float));
             return;

@@ -53,6 +53,13 @@ struct Augmentation {
     double mean, std;
 };
 
+// What rows are: the label of each, or its shares of all classes; below 0 in padding rows.
+struct Labels {
+    const std::int32_t* of;  // null if there are shares
+    const float* shares;
+    bool multi_target;  // any class with a share is right
+};
+
 // Entry i of a parameter may change if data is null or data[i / span] is not 0.
 struct Mask {
     const std::uint8_t* data;
@@ -118,10 +125,9 @@ void batch_norm_backward(Index rows, Index channels, const float* x, const float
                          float* grad_bias);
 
 void augment(Index n, Index height, Index width, const std::uint8_t* images,
-             const std::int32_t* labels, const std::int32_t* indices, const Random& random,
-             const Augmentation& how, float* x, std::int32_t* y);
+             const std::int32_t* indices, const Random& random, const Augmentation& how, float* x);
 
-void softmax_cross_entropy(Index n, Index classes, const float* logits, const std::int32_t* labels,
+void softmax_cross_entropy(Index n, Index classes, const float* logits, const Labels& labels,
                            const float* class_weights, double label_smoothing, double* statistics,
                            float* grad_logits);
 

@@ -347,6 +347,16 @@ void batch_norm_backward(Maybe x, Array grad, Array weight, Array mean, Array in
 
 // -- input, loss, update ------------------------------------------------------------------------
 
+// Rows of a table by index, or -1 in padding rows.
+template <class T>
+void gather(const T* table, Index columns, const int32_t* rows, Index n, T* out) {
+    for (Index i = 0; i < n; ++i) {
+        for (Index k = 0; k < columns; ++k) {
+            out[i * columns + k] = rows[i] < 0 ? T{-1} : table[rows[i] * columns + k];
+        }
+    }
+}
+
 void augment(Array images, Array labels, Array indices, Array rng, Array x, Array y, double flip,
              double shift, double rotation, double scale, Index cutout, double mean, double std) {
     const auto [count, height, width] = shape_of<3>(images, "images");
@@ -356,19 +366,38 @@ void augment(Array images, Array labels, Array indices, Array rng, Array x, Arra
     if (cutout < 0 || cutout > height || cutout > width) {
         refuse("cutout", "must be from 0 to the size of the images");
     }
-    run(&Table::augment, n, height, width, data<const uint8_t>(images, "images"),
-        data<const int32_t, 1>(labels, "labels", {count}), rows, to_random(rng),
-        Augmentation{flip, shift, rotation, scale, cutout, mean, std},
-        data<float, 4>(x, "x", {n, height, width, 1}), data<int32_t, 1>(y, "y", {n}));
+    const auto* pixels = data<const uint8_t>(images, "images");
+    const auto random = to_random(rng);
+    auto* normalised = data<float, 4>(x, "x", {n, height, width, 1});
+    if (labels.ndim() == 2) {
+        const Index classes = labels.shape(1);
+        gather(data<const float, 2>(labels, "labels", {count, classes}), classes, rows, n,
+               data<float, 2>(y, "y", {n, classes}));
+    } else {
+        gather(data<const int32_t, 1>(labels, "labels", {count}), 1, rows, n,
+               data<int32_t, 1>(y, "y", {n}));
+    }
+    run(&Table::augment, n, height, width, pixels, rows, random,
+        Augmentation{flip, shift, rotation, scale, cutout, mean, std}, normalised);
+}
+
+// Labels, or shares of all classes.
+Labels to_labels(const py::array& labels, Index n, Index classes, bool multi_target) {
+    if (labels.ndim() == 2) {
+        const auto* shares = data<const float, 2>(labels, "labels", {n, classes});
+        return {nullptr, shares, multi_target};
+    }
+    const auto* of = data<const int32_t, 1>(labels, "labels", {n});
+    check_range(of, n, "labels", classes);
+    return {of, nullptr, multi_target};
 }
 
 void softmax_cross_entropy(Array logits, Array labels, Maybe class_weights, Array statistics,
-                           Maybe grad_logits, double label_smoothing) {
+                           Maybe grad_logits, double label_smoothing, bool multi_target) {
     const auto [n, classes] = shape_of<2>(logits, "logits");
     if (classes < 1) refuse("logits", "must not be empty");
-    const auto* targets = data<const int32_t, 1>(labels, "labels", {n});
-    check_range(targets, n, "labels", classes);
-    run(&Table::softmax_cross_entropy, n, classes, data<const float>(logits, "logits"), targets,
+    run(&Table::softmax_cross_entropy, n, classes, data<const float>(logits, "logits"),
+        to_labels(labels, n, classes, multi_target),
         data<const float, 1>(class_weights, "class_weights", {classes}), label_smoothing,
         data<double, 1>(statistics, "statistics", {4}),
         like<float>(grad_logits, "grad_logits", logits));

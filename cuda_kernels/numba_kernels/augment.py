@@ -70,8 +70,8 @@ def augment_kernel(
     # THREADS-th pixel. Geometry is in float64.
     row, thread, index = cuda.blockIdx.x, cuda.threadIdx.x, indices[cuda.blockIdx.x]
     _, height, width = images.shape
-    if thread == 0:
-        y[row] = labels[index] if index >= 0 else -1
+    for k in range(thread, y.shape[1], THREADS):
+        y[row, k] = labels[index, k] if index >= 0 else -1
     if index < 0:
         for pixel in range(thread, height * width, THREADS):
             x[row, pixel // width, pixel % width, 0] = 0
@@ -125,11 +125,11 @@ def augment(
         (indices.size,),
         THREADS,
         images,
-        labels,
+        labels.reshape(len(labels), -1),  # labels as one column, or shares of each class
         indices,
         rng,
         x,
-        y,
+        y.reshape(len(y), -1),
         float(flip),
         float(shift),
         rotation / 90,

@@ -25,27 +25,85 @@ def look_at(logits, row):
     return answer, largest + math.log(total)
 
 
+@cuda.jit(device=True)
+def weight_of(labels, soft, class_weights, weighted, row):
+    """The mean of the class weights under the row's target; 0 for a padding row."""
+    if labels[row, 0] < 0:
+        return np.float64(0)
+    if not weighted:
+        return np.float64(1)
+    if not soft:
+        return np.float64(class_weights[int(labels[row, 0])])
+    mean = np.float64(0)
+    for k in range(labels.shape[1]):
+        mean += np.float64(labels[row, k]) * class_weights[k]
+    return mean
+
+
+@cuda.jit(device=True)
+def right_answer(labels, soft, row):
+    """The label, or the class with the first largest share."""
+    if not soft:
+        return int(labels[row, 0])
+    right = 0
+    for k in range(1, labels.shape[1]):
+        if labels[row, k] > labels[row, right]:
+            right = k
+    return right
+
+
+@cuda.jit(device=True)
+def only_class(logits, labels, soft, multi_target, row):
+    """The class that has the whole target, or -1 where it is shared."""
+    if not soft:
+        return int(labels[row, 0])
+    chosen = -1
+    for k in range(logits.shape[1] if multi_target else 0):
+        first = chosen < 0
+        if labels[row, k] > 0 and (first or is_larger(logits[row, k], logits[row, chosen])):
+            chosen = k
+    return chosen
+
+
+@cuda.jit(device=True)
+def target_of(labels, only, row, k, classes, smoothing):
+    """What the probability of class ``k`` should be."""
+    one_hot = np.float64(1 if k == only else 0)
+    share = np.float64(labels[row, k]) if only < 0 else one_hot
+    return smoothing / classes + (1 - smoothing) * share
+
+
 @cuda.jit
 def softmax_cross_entropy_kernel(
-    logits, labels, class_weights, weighted, statistics, grad_logits, with_gradient, smoothing
+    logits,
+    labels,
+    soft,
+    multi_target,
+    class_weights,
+    weighted,
+    statistics,
+    grad_logits,
+    with_gradient,
+    smoothing,
 ):
     # A thread owns every THREADS-th row. All but the inputs and the gradient is in float64.
     thread, (rows, classes) = cuda.threadIdx.x, logits.shape
     losses, weights = np.float64(0), np.float64(0)
     right, real = np.float64(0), np.float64(0)
     for row in range(thread, rows, THREADS):
-        label = labels[row]
-        if label < 0:
+        if labels[row, 0] < 0:
             continue
         answer, log_sum = look_at(logits, row)
-        loss = (1 - smoothing) * (log_sum - logits[row, label])
-        if smoothing > 0:
-            for k in range(classes):
-                loss += smoothing / classes * (log_sum - logits[row, k])
-        weight = np.float64(class_weights[label] if weighted else 1)
+        only = only_class(logits, labels, soft, multi_target, row)
+        loss = np.float64(0)
+        for k in range(classes):
+            target = target_of(labels, only, row, k, classes, smoothing)
+            if target > 0:  # 0 of an infinite distance is 0
+                loss += target * (log_sum - logits[row, k])
+        weight = weight_of(labels, soft, class_weights, weighted, row)
         losses += weight * loss
         weights += weight
-        right += 1.0 if answer == label else 0.0
+        right += 1.0 if answer == right_answer(labels, soft, row) else 0.0
         real += 1.0
     losses = block_sum(losses)
     weights = block_sum(weights)
@@ -58,16 +116,16 @@ def softmax_cross_entropy_kernel(
         statistics[3] += real
     if with_gradient:
         for row in range(thread, rows, THREADS):
-            label = labels[row]
             for k in range(classes):
                 grad_logits[row, k] = 0
-            if label < 0 or weights == 0:
+            if labels[row, 0] < 0 or weights == 0:
                 continue
             _, log_sum = look_at(logits, row)
-            share = np.float64(class_weights[label] if weighted else 1) / weights
+            only = only_class(logits, labels, soft, multi_target, row)
+            part = weight_of(labels, soft, class_weights, weighted, row) / weights
             for k in range(classes):
-                target = smoothing / classes + (1 - smoothing if k == label else 0.0)
-                grad_logits[row, k] = share * (math.exp(logits[row, k] - log_sum) - target)
+                target = target_of(labels, only, row, k, classes, smoothing)
+                grad_logits[row, k] = part * (math.exp(logits[row, k] - log_sum) - target)
 
 
 def loss_and_gradient(
@@ -79,13 +137,16 @@ def loss_and_gradient(
     grad_logits: Buffer | None,
     *,
     label_smoothing: float,
+    multi_target: bool = False,
 ) -> None:
     runtime.launch(
         softmax_cross_entropy_kernel,
         (1,),
         THREADS,
         logits,
-        labels,
+        labels.reshape(len(labels), -1),  # labels as one column, or shares of each class
+        labels.ndim == 2,
+        multi_target,
         *runtime.optional(class_weights, 1),
         statistics,
         *runtime.optional(grad_logits, 2),

@@ -339,9 +339,12 @@ class CpuBackend(Backend):
         grad_logits: Array | None,
         *,
         label_smoothing: float = 0.0,
+        multi_target: bool = False,
     ) -> None:
         kernels.softmax_cross_entropy(
-            logits, labels, class_weights, statistics, grad_logits, label_smoothing
+            *(logits, labels, class_weights, statistics, grad_logits),
+            label_smoothing,
+            multi_target,
         )
 
     def clip_gradients(

@@ -31,6 +31,7 @@ from fercore.backends.device_checks import (
     check_mask,
     check_pool,
     check_scatter,
+    label_rows,
     reads,
     shape_of,
     split_slices,
@@ -514,11 +515,12 @@ class DeviceBackend(Backend):
         count, height, width = shape_of(3, images=images)
         (n,) = shape_of(1, indices=indices)
         reads((count, height, width), np.uint8, images=images)
-        reads((count,), np.int32, labels=labels)
+        kind, row = label_rows(labels)
+        reads((count, *row), kind, labels=labels)
         reads((n,), np.int32, indices=indices)
         reads((4,), np.uint32, rng=rng)
         writes((n, height, width, 1), self.compute_dtype, x=x)
-        writes((n,), np.int32, y=y)
+        writes((n, *row), kind, y=y)
         self._kernels.augment.augment(
             self._runtime,
             images,
@@ -546,10 +548,14 @@ class DeviceBackend(Backend):
         grad_logits: Buffer | None,
         *,
         label_smoothing: float = 0.0,
+        multi_target: bool = False,
     ) -> None:
         n, classes = shape_of(2, logits=logits)
         reads((n, classes), logits=logits)
-        reads((n,), np.int32, labels=labels)
+        if labels.ndim == 2:
+            reads((n, classes), labels=labels)
+        else:
+            reads((n,), np.int32, labels=labels)
         reads((classes,), class_weights=class_weights)
         writes((4,), np.float64, statistics=statistics)
         writes((n, classes), self.compute_dtype, grad_logits=grad_logits)
@@ -561,6 +567,7 @@ class DeviceBackend(Backend):
             statistics,
             grad_logits,
             label_smoothing=label_smoothing,
+            multi_target=multi_target,
             **self._options,
         )
 

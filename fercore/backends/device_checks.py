@@ -41,6 +41,13 @@ def shape_of(axes: int, **buffer: Buffer) -> tuple[int, ...]:
     return shape
 
 
+def label_rows(labels: Buffer) -> tuple[Any, tuple[int, ...]]:
+    """The dtype and shape of what ``labels`` say of one image: a label, or a row of shares."""
+    if labels.ndim == 2:
+        return np.float32, labels.shape[1:]
+    return np.int32, ()
+
+
 def check_conv2d(
     x: Buffer,
     weight: Buffer,

@@ -413,7 +413,8 @@ class Backend(ABC):
         """Gather, vary and normalise: ``x [N, H, W, 1] = (images[indices] / 255 - mean) / std``.
 
         ``images`` uint8 ``[M, H, W]``, ``labels`` int32 ``[M]``, ``indices`` int32 ``[N]`` (-1:
-        a padding row, ``x`` 0 and label -1), ``y`` int32 ``[N]`` the gathered labels.
+        a padding row, ``x`` 0 and label -1), ``y`` int32 ``[N]`` the gathered labels. Where labels
+        are targets ``[M, K]`` of the backend's dtype, so is ``y [N, K]``; padding rows hold -1.
 
         An image draws eight words ``w``: Philox at counters ``(index, epoch, 0, S)`` and ``(index,
         epoch, 1, S)``, ``S = AUGMENTATION_STREAM``. With ``u(w) = (w >> 8) * 2**-24`` and
@@ -439,15 +440,25 @@ class Backend(ABC):
         grad_logits: Buffer | None,
         *,
         label_smoothing: float = 0.0,
+        multi_target: bool = False,
     ) -> None:
         """Loss and gradient in one; adds to ``statistics`` (float64 ``[4]``).
 
-        With ``p = softmax(logits)``, target ``t = (1 - e) onehot + e / K`` and weight ``w`` of the
-        sample's label, the loss of a batch is ``sum_n w_n * -sum_k t_k log p_k / sum_n w_n``, and
-        ``grad_logits`` its gradient ``w_n (p - t) / sum_n w_n``. ``statistics`` gains the sum of
-        ``w_n * loss_n``, the sum of ``w_n``, the number of rows whose largest logit (first of
-        equals) is the label, and the number of rows. Padding rows count for none of them, whatever
-        their logits, and have gradient 0; so has every row if the weights sum to 0.
+        ``labels`` are int32 ``[N]``, or targets ``[N, K]`` of the backend's dtype, each row of
+        shares ``q`` that are not negative and sum to 1. A row is padding where its label, or its
+        first share, is below 0. A label is the target ``q = onehot``. With ``multi_target`` any
+        class with a share is a right answer, and ``q`` becomes the one-hot of the likeliest of
+        them (first of equals), so that the loss is ``-log max_k [q_k > 0] p_k``: the multi-label
+        loss of Barsoum et al. 2016 (arXiv:1608.01041).
+
+        With ``p = softmax(logits)``, target ``t = (1 - e) q + e / K`` and weight ``w`` of the
+        sample, the loss of a batch is ``sum_n w_n * -sum_k t_k log p_k / sum_n w_n``, and
+        ``grad_logits`` its gradient ``w_n (p - t) / sum_n w_n``. ``w`` is the mean of the class
+        weights under the shares as they were given, before smoothing and choice; of a label, its
+        class's. ``statistics`` gains the sum of ``w_n * loss_n``, the sum of ``w_n``, the number
+        of rows whose largest logit (first of equals) is the label, or the largest share (first of
+        equals), and the number of rows. Padding rows count for none of them, whatever their
+        logits, and have gradient 0; so has every row if the weights sum to 0.
         """
 
     @abstractmethod

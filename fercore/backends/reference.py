@@ -322,7 +322,8 @@ class ReferenceBackend(Backend):
         std: float = 0.25,
     ) -> None:
         real = indices >= 0
-        y[...] = np.where(real, labels[indices], -1)
+        y[...] = -1
+        y[real] = labels[indices[real]]
         x.fill(0)
         for n in np.flatnonzero(real):
             draw = Draw.of(augmentation, images.shape[1:], int(indices[n]), rng)
@@ -339,18 +340,23 @@ class ReferenceBackend(Backend):
         grad_logits: Array | None,
         *,
         label_smoothing: float = 0.0,
+        multi_target: bool = False,
     ) -> None:
-        real = labels >= 0
-        scores, targets = logits[real].astype(np.float64), labels[real]
         classes = logits.shape[1]
+        soft = labels.ndim == 2
+        real = (labels[:, 0] if soft else labels) >= 0
+        scores = logits[real].astype(np.float64)
+        shares = labels[real].astype(np.float64) if soft else np.eye(classes)[labels[real]]
         shifted = scores - scores.max(axis=1, keepdims=True)  # so that exp cannot overflow
         log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        target = (1 - label_smoothing) * np.eye(classes)[targets] + label_smoothing / classes
-        weights = np.ones(len(targets)) if class_weights is None else class_weights[targets]
-        weights = weights.astype(np.float64)
+        weights = np.ones(len(shares)) if class_weights is None else shares @ class_weights
+        right = shares.argmax(axis=1)
+        if multi_target:
+            shares = np.eye(classes)[np.where(shares > 0, scores, -np.inf).argmax(axis=1)]
+        target = (1 - label_smoothing) * shares + label_smoothing / classes
         losses = -(target * log_p).sum(axis=1)
-        correct = scores.argmax(axis=1) == targets
-        statistics += [weights @ losses, weights.sum(), correct.sum(), len(targets)]
+        correct = scores.argmax(axis=1) == right
+        statistics += [weights @ losses, weights.sum(), correct.sum(), len(right)]
         if grad_logits is not None:
             grad_logits.fill(0)
             if weights.sum() > 0:

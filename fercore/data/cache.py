@@ -78,11 +78,14 @@ def _write(file: BinaryIO, dataset: Dataset, made_from: str) -> None:
         "groups": dataset.groups,
         "splits": dataset.splits,
         "sha256": dataset.sha256,
+        "multi_target": dataset.multi_target,
     }
+    targets = dataset.targets
     np.savez(
         file,
         images=dataset.images,
         labels=dataset.labels,
+        targets=np.empty(0, np.float32) if targets is None else targets,
         text=np.frombuffer(json.dumps(text).encode(), dtype=np.uint8),
     )
 
@@ -105,6 +108,8 @@ def _read(path: Path, made_from: str) -> Dataset | None:
                 sha256=tuple(text["sha256"]),
                 skipped=tuple(Skipped(*entry) for entry in text["skipped"]),
                 notes=tuple(text["notes"]),
+                targets=arrays["targets"] if arrays["targets"].size else None,
+                multi_target=text["multi_target"],
             )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None

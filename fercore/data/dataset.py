@@ -32,7 +32,10 @@ class Dataset:
         name: how the study calls it.
         format: how its files look: a key of ``fercore.data.FORMATS``.
         images: uint8 ``[N, SIZE, SIZE]``.
-        labels: int32 ``[N]``, indices into CLASSES.
+        labels: int32 ``[N]``, indices into CLASSES; they split, balance, choose and test.
+        targets: what training learns instead of labels, where a set knows more: float32
+            ``[N, len(CLASSES)]``, the share of each class; the label is the first largest.
+        multi_target: whether any class with a share is right, rather than all by their shares.
         files: as shown to people: the path inside the dataset, or ``fer2013.csv:17`` for a line.
         subjects: who is shown; "" where the set does not say.
         groups: sequence or take, whose frames are near-copies; "" where there is none.
@@ -55,6 +58,13 @@ class Dataset:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     synthetic: bool = False
+    targets: np.ndarray | None = None
+    multi_target: bool = False
+
+    @property
+    def lessons(self) -> np.ndarray:
+        """What training learns: targets, or labels where there are none."""
+        return self.labels.astype(np.int32) if self.targets is None else self.targets
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -70,6 +80,7 @@ class Dataset:
             self,
             images=self.images[rows],
             labels=self.labels[rows],
+            targets=None if self.targets is None else self.targets[rows],
             files=pick(self.files),
             subjects=pick(self.subjects),
             groups=pick(self.groups),

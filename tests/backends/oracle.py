@@ -188,20 +188,30 @@ def batch_norm_gradients(x, grad, weight, moving, mean, inverse_std):
     return grad_x, grad_weight, grad.sum(tuple(range(grad.ndim - 1)))
 
 
-def softmax_cross_entropy(logits, labels, class_weights=None, label_smoothing=0.0):
+def softmax_cross_entropy(
+    logits, labels, class_weights=None, label_smoothing=0.0, multi_target=False
+):
     """What ``statistics`` gains, and the gradient in the logits; a row at a time."""
     classes = logits.shape[1]
     gains, gradient, total = [0.0, 0.0, 0.0, 0.0], np.zeros(logits.shape), 0.0
-    for row, label in enumerate(int(label) for label in labels):
-        if label < 0:
+    for row, label in enumerate(labels):
+        if np.ndim(label) == 0:
+            label = [-1.0] * classes if label < 0 else [float(k == label) for k in range(classes)]
+        shares = [float(share) for share in label]
+        if shares[0] < 0:
             continue
         scores = [float(score) for score in logits[row]]
         largest = max(scores)
         log_sum = largest + math.log(math.fsum(math.exp(score - largest) for score in scores))
-        target = [
-            label_smoothing / classes + (1 - label_smoothing) * (k == label) for k in range(classes)
-        ]
-        weight = 1.0 if class_weights is None else float(class_weights[label])
+        weight = 1.0
+        if class_weights is not None:
+            weight = math.fsum(s * float(w) for s, w in zip(shares, class_weights, strict=True))
+        right = shares.index(max(shares))
+        if multi_target:
+            best = max(score for score, s in zip(scores, shares, strict=True) if s > 0)
+            chosen = min(k for k in range(classes) if shares[k] > 0 and scores[k] == best)
+            shares = [float(k == chosen) for k in range(classes)]
+        target = [label_smoothing / classes + (1 - label_smoothing) * share for share in shares]
         loss = math.fsum(t * (log_sum - score) for t, score in zip(target, scores, strict=True))
         gradient[row] = [
             weight * (math.exp(score - log_sum) - t)
@@ -210,7 +220,7 @@ def softmax_cross_entropy(logits, labels, class_weights=None, label_smoothing=0.
         total += weight
         gains[0] += weight * loss
         gains[1] += weight
-        gains[2] += scores.index(largest) == label
+        gains[2] += scores.index(largest) == right
         gains[3] += 1
     return np.array(gains), gradient / total if total else gradient
 

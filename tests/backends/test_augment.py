@@ -20,7 +20,9 @@ def augment(backend, images, labels, indices, augmentation=None, rng=RNG, **opti
     indices = np.array(indices, np.int32)
     if augmentation is not None:
         options["augmentation"] = augmentation
-    outputs = Out(len(indices), *images.shape[1:], 1), Out(len(indices), dtype=np.int32)
+    kind = {"dtype": np.int32} if labels.ndim == 1 else {}
+    y = Out(len(indices), *labels.shape[1:], **kind)
+    outputs = Out(len(indices), *images.shape[1:], 1), y
     return call(backend, "augment", images, labels, indices, rng, *outputs, **options)
 
 
@@ -63,6 +65,15 @@ def test_padding_rows(backend, random):
         assert y.tolist() == [labels[2], -1, labels[5], -1]
         alone, _ = augment(backend, images, labels, [2, 5], augmentation)
         assert same_bits(x[[0, 2]], alone)
+
+
+def test_rows_of_shares_are_gathered_as_labels_are(backend, random):
+    images, labels = draw_images(random)
+    shares = random.random((6, 5)).astype(np.float32)
+    x, y = augment(backend, images, shares, [2, -1, 5, 2], EVERYTHING)
+    shares = shares.astype(backend.dtype)
+    assert same_bits(y, np.stack([shares[2], np.full(5, -1, backend.dtype), shares[5], shares[2]]))
+    assert same_bits(x, augment(backend, images, labels, [2, -1, 5, 2], EVERYTHING)[0])
 
 
 def test_flip_is_an_exact_mirror_image(backend, random):

@@ -87,6 +87,24 @@ def test_a_flag_sets_the_crop_and_options_of_a_source_named_beside_it(faces, cap
     assert source["path"] == faces[1].partition(":")[2]
 
 
+def test_labels_of_ferplus_by_flag_and_in_a_file(capsys):
+    flags = ["--source", "ferplus=votes", "--target", "folder=faces"]
+    said = ["--set", "source.options.labels=probability"]
+    assert cli.main(["protocol", *flags, *said, "--print-config"]) == 0
+    text = capsys.readouterr().out
+    assert tomllib.loads(text)["source"]["options"] == {"labels": "probability"}
+    Path("study.toml").write_text(text.replace('"probability"', '"multi-target"'))
+    assert cli.main(["protocol", "study.toml", "--print-config"]) == 0
+    options = tomllib.loads(capsys.readouterr().out)["source"]["options"]
+    assert options == {"labels": "multi-target"}
+    Path("study.toml").write_text(text.replace('"probability"', '"multitarget"'))
+    assert cli.main(["protocol", "study.toml", "--print-config"]) != 0
+    assert "labels cannot be 'multitarget'; did you mean 'multi-target'" in capsys.readouterr().err
+    said = ["--set", "source.options.label=probability"]
+    assert cli.main(["protocol", *flags, *said, "--print-config"]) != 0
+    assert "no setting 'label'; did you mean 'labels'" in capsys.readouterr().err
+
+
 def test_a_run_directorys_settings_give_the_same_run_anywhere(
     cpu, faces, tmp_path, monkeypatch, capsys
 ):

@@ -35,7 +35,7 @@ def run(
 ):
     indices = np.array(indices, np.int32)
     x = to_store(runtime, len(indices), *images.shape[1:], 1, precision=precision)
-    y = poisoned(runtime, len(indices), dtype=np.int32)
+    y = poisoned(runtime, len(indices), *labels.shape[1:], dtype=labels.dtype)
     inputs = (to_device(runtime, array) for array in (images, labels, indices, rng))
     options = {"mean": mean, "std": std, "precision": precision}
     augment.augment(runtime, *inputs, x, y, **options, **vars(augmentation))
@@ -90,6 +90,14 @@ def test_padding_rows(runtime, random):
         assert (x[[1, 3]] == 0).all()
         assert y.tolist() == [labels[2], -1, labels[5], -1]
         assert same_bits(x[[0, 2]], run(runtime, images, labels, [2, 5], augmentation)[0])
+
+
+def test_rows_of_shares_are_gathered_as_labels_are(runtime, random):
+    images, labels = draw_images(random)
+    shares = random.random((6, 5)).astype(np.float32)
+    x, y = run(runtime, images, shares, [2, -1, 5, 2], EVERYTHING)
+    assert same_bits(y, np.stack([shares[2], np.full(5, -1, np.float32), shares[5], shares[2]]))
+    assert same_bits(x, run(runtime, images, labels, [2, -1, 5, 2], EVERYTHING)[0])
 
 
 def test_flip_is_an_exact_mirror_image(runtime, random):

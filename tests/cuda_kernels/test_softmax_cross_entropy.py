@@ -8,6 +8,7 @@ from cuda_kernels.emulated import ORDERS, EmulatedRuntime
 from cuda_kernels.runtime import KernelError
 from tests.backends import oracle
 from tests.backends.harness import normal, relative_error
+from tests.backends.test_softmax_cross_entropy import draw_targets
 from tests.cuda_kernels.harness import to_device
 from tests.cuda_kernels.planting import with_mistake
 from tests.cuda_kernels.precisions import PRECISIONS, gate_of, numbers_in, to_store
@@ -36,6 +37,7 @@ def loss(
     label_smoothing=0.0,
     with_gradient=True,
     precision="fp32",
+    multi_target=False,
 ):
     """What ``statistics`` gains, and the gradient."""
     statistics = to_device(runtime, BEFORE)
@@ -44,19 +46,30 @@ def loss(
         *(runtime, to_device(runtime, logits), to_device(runtime, labels)),
         *(to_device(runtime, weights), statistics, grad),
         label_smoothing=label_smoothing,
+        multi_target=multi_target,
         precision=precision,
     )
     gained = runtime.copy_out(statistics) - BEFORE
     return gained, None if grad is None else numbers_in(runtime, grad)
 
 
-def check(runtime, logits, labels, weights=None, label_smoothing=0.0, precision="fp32"):
-    gained, grad = loss(runtime, logits, labels, weights, label_smoothing, precision=precision)
-    expected, expected_grad = oracle.softmax_cross_entropy(logits, labels, weights, label_smoothing)
+def check(
+    runtime,
+    logits,
+    labels,
+    weights=None,
+    label_smoothing=0.0,
+    precision="fp32",
+    multi_target=False,
+):
+    options = {"label_smoothing": label_smoothing, "multi_target": multi_target}
+    gained, grad = loss(runtime, logits, labels, weights, precision=precision, **options)
+    expected, expected_grad = oracle.softmax_cross_entropy(logits, labels, weights, **options)
     np.testing.assert_allclose(gained[:2], expected[:2], rtol=GATE, atol=1e-12)
     assert gained[2:].tolist() == expected[2:].tolist()
     assert relative_error(grad, expected_grad) <= gate_of(expected_grad, precision, GATE)
-    assert (grad[labels < 0] == 0).all()
+    padding = (labels[:, 0] if labels.ndim == 2 else labels) < 0
+    assert (grad[padding] == 0).all()
 
 
 @every_shape
@@ -70,6 +83,20 @@ def test_against_the_definition(
     weights = random.uniform(0.2, 5, k).astype(np.float32) if weighted else None
     logits, labels = 3 * normal(random, n, k), draw_labels(random, n, k, padding)
     check(runtime, logits, labels, weights, label_smoothing, precision)
+
+
+@every_shape
+@pytest.mark.parametrize("padding", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("multi_target", [False, True])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_targets_against_the_definition(
+    runtime, random, n, k, padding, weighted, multi_target, label_smoothing, precision
+):
+    weights = random.uniform(0.2, 5, k).astype(np.float32) if weighted else None
+    logits, targets = 3 * normal(random, n, k), draw_targets(random, n, k, padding)
+    check(runtime, logits, targets, weights, label_smoothing, precision, multi_target)
 
 
 def test_equal_logits_of_a_power_of_2_classes_are_exact(runtime):
@@ -143,24 +170,42 @@ def test_without_a_gradient(runtime, random):
     assert gained.tolist() == loss(runtime, logits, labels)[0].tolist()
 
 
-def test_all_orders_of_threads_give_the_same_bits(random):
-    logits, labels = normal(random, 600, 7), draw_labels(random, 600, 7)
-    results = {
-        tuple(a.tobytes() for a in loss(EmulatedRuntime(order), logits, labels)) for order in ORDERS
-    }
+@pytest.mark.parametrize("draw", [draw_labels, draw_targets])
+@pytest.mark.parametrize("multi_target", [False, True])
+def test_all_orders_of_threads_give_the_same_bits(random, draw, multi_target):
+    logits, labels = normal(random, 600, 7), draw(random, 600, 7)
+
+    def result(order):
+        found = loss(EmulatedRuntime(order), logits, labels, multi_target=multi_target)
+        return tuple(array.tobytes() for array in found)
+
+    results = {result(order) for order in ORDERS}
     assert len(results) == 1
 
 
 def test_shapes_that_do_not_fit_are_refused(runtime, random):
     with pytest.raises(ValueError, match=r"softmax_cross_entropy: \(4, 7\), \(3,\) and \(4,\)"):
         loss(runtime, normal(random, 4, 7), np.zeros(3, np.int32))
+    with pytest.raises(ValueError, match=r"softmax_cross_entropy: \(4, 7\), \(4, 6\) and \(4,\)"):
+        loss(runtime, normal(random, 4, 7), np.zeros((4, 6), np.float32))
 
 
 MISTAKES = {
     "the weights of a thread alone": ("weights = sums.of_block(weights, thread);", ""),
-    "padding rows have a weight": ("if (label >= 0) weights +=", "weights +="),
+    "padding rows have a weight": ("return {false, 0.0, 0, label", "return {false, 1.0, 0, label"),
     "the answer's own 1 is rounded": ("log1pf(row.others)", "logf(1.0F + row.others)"),
-    "smoothing without its share": ("1.0F - smoothing + other", "1.0F - smoothing"),
+    "smoothing without its share": ("(1.0F - smoothing) + smoothing / k", "(1.0F - smoothing)"),
+    "padding rows of shares are real": ("if (shares[0] < 0.0F)", "if (shares[0] < -2.0F)"),
+    "shares do not weigh": (
+        "target.weight += static_cast<double>(shares[i]) *",
+        "target.weight +=",
+    ),
+    "the last largest share is right": ("shares[i] > shares[target", "shares[i] >= shares[target"),
+    "the least likely is chosen": (
+        "is_larger(logits[i], logits[c",
+        "!is_larger(logits[i], logits[c",
+    ),
+    "every class may be chosen": ("shares[i] > 0.0F && (chosen", "(chosen"),
     "statistics are overwritten": ("statistics[2] += right", "statistics[2] = right"),
 }
 
@@ -168,6 +213,13 @@ MISTAKES = {
 def check_everything(runtime, random):
     weights = random.uniform(0.2, 5, 7).astype(np.float32)
     check(runtime, normal(random, 9, 7), draw_labels(random, 9, 7, True), weights, 0.1)
+    for multi_target in (False, True):
+        targets = draw_targets(random, 40, 7, True)
+        targets[:7] = (np.eye(7) + np.eye(7)[::-1]) / 2  # ties
+        targets[3] = np.eye(7)[3]
+        logits = normal(random, 40, 7)
+        logits[:7] += 9 * np.eye(7, dtype=np.float32)
+        check(runtime, logits, targets, weights, 0.1, multi_target=multi_target)
     check_sure_and_right(runtime)
 
 

@@ -64,6 +64,21 @@ def test_the_second_load_reads_no_image(spec: DatasetSpec, reads: list[str]) -> 
     assert reads == ["read"] * 2
 
 
+@pytest.mark.parametrize("multi_target", [False, True])
+def test_targets_are_kept(multi_target: bool, tmp_path: Path) -> None:
+    from fercore.data import cache
+    from fercore.data.images import WHOLE
+    from fercore.data.tree import open_tree
+    from tests.small_data import shared, striped
+
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "1.png").touch()
+    dataset = shared(striped(5), multi_target=multi_target)
+    for build in (lambda: dataset, lambda: pytest.fail("was not stored")):
+        with open_tree(tmp_path / "set") as tree:
+            assert_equal(cache.cached(tree, "ferplus", WHOLE, {}, build), dataset)
+
+
 def test_the_name_is_not_part_of_an_entry(spec: DatasetSpec, reads: list[str]) -> None:
     load(spec)
     assert load(DatasetSpec("other", spec.format, spec.path)).name == "other"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fercore.data.ferplus import winner
+from fercore.data import check_options
+from fercore.data.ferplus import Labels, elected, winner
 from fercore.errors import FercoreError
 from tests.data.test_pixel_csv import text, write
 from tests.data.trees import read, read_in_every_form, write_image
@@ -165,3 +167,153 @@ def test_a_folder_of_images_has_no_rows_to_join(tmp_path: Path) -> None:
     write_image(tmp_path / "train" / "angry" / "Training_1.jpg")
     with pytest.raises(FercoreError, match=r"put fer2013\.csv, which has the images, beside it"):
         read("ferplus", tmp_path)
+
+
+def ballot(**cast: int) -> list[int]:
+    """Votes by the first letters of their columns."""
+    return [cast.get(name, 0) for name in ("n", "h", "su", "sa", "a", "d", "f", "c", "u", "nf")]
+
+
+@pytest.mark.parametrize(
+    ("cast", "kept"),
+    [
+        ({"n": 10}, {"neutral": 10}),
+        ({"n": 6, "h": 4}, {"neutral": 6, "happiness": 4}),
+        ({"n": 8, "h": 2}, {"neutral": 8}),  # three quarters already
+        ({"h": 5, "su": 5}, {"happiness": 5, "surprise": 5}),  # a tie is no fault here
+        ({"n": 4, "sa": 3, "a": 3}, {"neutral": 4, "sadness": 3, "anger": 3}),
+        ({"n": 6, "h": 3, "f": 1}, {"neutral": 6, "happiness": 3}),  # a single vote
+        ({"n": 4, "h": 2, "su": 2, "sa": 2}, {}),  # four words
+        ({"n": 6, "u": 4}, {"neutral": 6}),  # unknown ends the list
+        ({"n": 5, "u": 5}, {}),  # ... which has just half
+        ({"u": 6, "n": 4}, {"unknown": 6}),
+        ({"nf": 9, "f": 1}, {"nf": 9}),
+        ({"n": 4, "nf": 3, "h": 3}, {"neutral": 4, "happiness": 3}),  # equals go in together
+        ({"a": 6, "c": 4}, {"anger": 6, "contempt": 4}),
+        (dict.fromkeys(("n", "h", "su", "sa", "a", "d", "f", "c", "u", "nf"), 1), {}),
+    ],
+)
+def test_probability(cast: dict[str, int], kept: dict[str, int]) -> None:
+    assert elected(ballot(**cast), "probability") == kept
+
+
+@pytest.mark.parametrize(
+    ("cast", "kept"),
+    [
+        ({"n": 10}, {"neutral": 10}),
+        ({"n": 7, "h": 3}, {"neutral": 7, "happiness": 3}),  # 30 % is enough
+        ({"n": 8, "h": 2}, {"neutral": 8}),
+        ({"n": 5, "h": 3, "su": 2}, {"neutral": 5, "happiness": 3}),
+        ({"n": 4, "sa": 3, "a": 3}, {"neutral": 4, "sadness": 3, "anger": 3}),
+        ({"n": 4, "h": 2, "su": 2, "sa": 2}, {}),  # 40 % in all
+        ({"n": 2, "h": 1, "su": 1}, {"neutral": 2}),  # single votes do not count
+        ({"u": 6, "n": 4}, {"neutral": 4, "unknown": 6}),
+        ({}, {}),
+    ],
+)
+def test_multi_target(cast: dict[str, int], kept: dict[str, int]) -> None:
+    assert elected(ballot(**cast), "multi-target") == kept
+
+
+@pytest.mark.parametrize("cast", [votes(4), votes(8), votes(7), votes(0, 1), [5, 5] + [0] * 8])
+def test_the_majority_elects_the_winner(cast: list[int]) -> None:
+    word = winner(cast)
+    assert elected(cast) == ({} if word.startswith("without") else {word: max(cast)})
+
+
+MIXED = [
+    ballot(n=6, h=4),
+    ballot(a=5, d=5),
+    ballot(c=6, a=4),  # contempt leads
+    ballot(a=6, c=4),  # ... follows
+    ballot(u=6, n=4),
+    ballot(nf=10),
+    ballot(h=6, su=4),  # validation: only the majority counts
+    ballot(h=5, su=5),
+    ballot(f=10),
+    ballot(sa=7, n=3),  # test
+    ballot(sa=5, n=5),
+    ballot(su=10),
+]
+
+
+@pytest.mark.parametrize("labels", ["probability", "multi-target"])
+def test_training_images_have_targets_and_others_their_majority(
+    labels: Labels, tmp_path: Path
+) -> None:
+    dataset = read("ferplus", write_both(tmp_path, MIXED), labels=labels)
+    assert [int(file.split(":")[1]) - 2 for file in dataset.files] == [0, 1, 3, 6, 8, 9, 11]
+    assert dataset.labels.tolist() == [6, 0, 0, 3, 2, 4, 5]
+    expected = np.eye(7, dtype=np.float32)[dataset.labels]
+    expected[0, [6, 3]] = 0.6, 0.4
+    expected[1, [0, 1]] = 0.5
+    assert dataset.targets is not None
+    assert dataset.targets.dtype == np.float32
+    np.testing.assert_array_equal(dataset.targets, expected)
+    assert dataset.multi_target == (labels == "multi-target")
+    kind = {"probability": "are probabilities", "multi-target": "are multi-target"}[labels]
+    assert f"Training labels {kind}" in dataset.notes[0]
+    assert dataset.notes[1] == (
+        "Left out of 12 images: 1 contempt, 1 not a face, 1 unknown, 2 without a majority."
+    )
+    assert (
+        dataset.notes[2]
+        == "Validation and test labels are the majority's, and so are their images."
+    )
+
+
+def test_images_of_validation_and_test_are_the_same_whatever_is_taught(tmp_path: Path) -> None:
+    write_both(tmp_path, MIXED)
+    majority = read("ferplus", tmp_path)
+    assert majority.targets is None
+    for labels in ("probability", "multi-target"):
+        dataset = read("ferplus", tmp_path, labels=labels)
+        for one in (dataset, majority):
+            assert len(one.splits) == len(one.labels)
+        tested = [
+            file
+            for file, part in zip(dataset.files, dataset.splits, strict=True)
+            if part != "train"
+        ]
+        assert tested == [
+            f for f, part in zip(majority.files, majority.splits, strict=True) if part != "train"
+        ]
+
+
+def test_an_image_without_agreement_is_counted(tmp_path: Path) -> None:
+    ballots = [ballot(n=4, h=2, su=2, sa=2), *MIXED[1:]]
+    dataset = read("ferplus", write_both(tmp_path, ballots), labels="probability")
+    assert "1 without agreement" in dataset.notes[1]
+
+
+def test_targets_keep_their_places_where_rows_of_pixels_are_bad(tmp_path: Path) -> None:
+    write_both(tmp_path, MIXED)
+    whole = read("ferplus", tmp_path, labels="probability")
+    lines = (tmp_path / "fer2013.csv").read_text().splitlines()
+    lines[1] = lines[1].replace(",", ",x", 1)
+    (tmp_path / "fer2013.csv").write_text("\n".join(lines) + "\n")
+    dataset = read("ferplus", tmp_path, labels="probability")
+    assert dataset.targets is not None
+    assert whole.targets is not None
+    np.testing.assert_array_equal(dataset.targets, whole.targets[1:])
+
+
+def test_files_that_do_not_belong_together_teach_nothing_else_either(tmp_path: Path) -> None:
+    write_both(tmp_path, MIXED)
+    write_votes(tmp_path, MIXED[:-1])
+    with pytest.raises(FercoreError, match=r"11 rows, but fer2013\.csv has 12"):
+        read("ferplus", tmp_path, labels="multi-target")
+
+
+def test_labels_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(FercoreError, match="cannot be 'probabilty'; did you mean 'probability'"):
+        check_options("ferplus", {"labels": "probabilty"}, "ferplus [options]")
+
+
+def test_selected_rows_keep_their_targets(tmp_path: Path) -> None:
+    dataset = read("ferplus", write_both(tmp_path, MIXED), labels="probability")
+    some = dataset.select([3, 0])
+    assert dataset.targets is not None
+    assert some.targets is not None
+    np.testing.assert_array_equal(some.targets, dataset.targets[[3, 0]])
+    assert some.lessons is some.targets
