@@ -50,7 +50,7 @@ struct OperandTile<Entry, true, Rows> {
     static DEVICE u32 place(Side side, u32 row, u32 n) {
         const u32 lane = threadIdx.x % 32, matrix = lane / 8;
         return Lines::first(row + 8 * half_of_rows(side, matrix) + lane % 8,
-                           2 * n + half_of_chunks(side, matrix));
+                            2 * n + half_of_chunks(side, matrix));
     }
     DEVICE void load(Side, u32 (&of)[4], const Places<OperandTile>& from, u32 i, u32 chunk) {
         ldmatrix(of, &lines.entries[from.at[chunk / 2] + 16 * i * depth_of_stage<Entry>]);
@@ -66,7 +66,7 @@ struct OperandTile<bf16, false, Rows> {
     static DEVICE u32 place(Side side, u32 row, u32 n) {
         const u32 lane = threadIdx.x % 32, matrix = lane / 8;
         return Lines::first(8 * half_of_chunks(side, matrix) + lane % 8,
-                           row / 8 + 2 * n + half_of_rows(side, matrix));
+                            row / 8 + 2 * n + half_of_rows(side, matrix));
     }
     DEVICE void load(Side, u32 (&of)[4], const Places<OperandTile>& from, u32 i, u32 chunk) {
         ldmatrix_transposed(of, &lines.entries[from.at[i] + 8 * chunk * Rows]);
@@ -150,8 +150,7 @@ struct Bf16 {
         tile.load(side, rows.of[0], from, i, chunk);
     }
     template <u32 Count>
-    static DEVICE void multiply(float (&sum)[Count][4], const Rows& a,
-                                const Rows (&b)[Count / 2]) {
+    static DEVICE void multiply(float (&sum)[Count][4], const Rows& a, const Rows (&b)[Count / 2]) {
         multiply_parts(sum, a, 0, b, 0, MmaBf16());
     }
 };
@@ -170,8 +169,7 @@ struct Tf32 {
         for (u32& entry : rows.of[0]) entry = to_tf32(__uint_as_float(entry));
     }
     template <u32 Count>
-    static DEVICE void multiply(float (&sum)[Count][4], const Rows& a,
-                                const Rows (&b)[Count / 2]) {
+    static DEVICE void multiply(float (&sum)[Count][4], const Rows& a, const Rows (&b)[Count / 2]) {
         multiply_parts(sum, a, 0, b, 0, MmaTf32());
     }
 };
@@ -202,8 +200,7 @@ struct Bf16x3 {
         }
     }
     template <u32 Count>
-    static DEVICE void multiply(float (&sum)[Count][4], const Rows& a,
-                                const Rows (&b)[Count / 2]) {
+    static DEVICE void multiply(float (&sum)[Count][4], const Rows& a, const Rows (&b)[Count / 2]) {
 #pragma unroll
         for (u32 i = 0; i < 3; ++i) {  // rest * whole, whole * rest, whole * whole
             multiply_parts(sum, a, i == 0, b, i == 1, MmaBf16());

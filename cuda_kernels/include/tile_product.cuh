@@ -84,9 +84,9 @@ DEVICE auto matrix_along_rows(Global<const T> data, u32 rows, u32 depth) {
     return along_rows(data, Image{}, Lines{rows, 1}, LineWalk{depth, rows});
 }
 
-// A thread's share of an operand's tile: in each pass one chunk. Threads of a line, which lies along
-// k or along rows, copy neighbouring chunks. All chunks of a thread are of the same terms, so these
-// are looked for once a stage; where its rows are is known from the start.
+// A thread's share of an operand's tile: in each pass one chunk. Threads of a line, which lies
+// along k or along rows, copy neighbouring chunks. All chunks of a thread are of the same terms, so
+// these are looked for once a stage; where its rows are is known from the start.
 template <class Operand, u32 Rows>
 struct Loader {
     using Entry = typename Operand::Entry;
@@ -134,6 +134,8 @@ struct Loader {
     // The next stage.
     DEVICE void copy(Tile& tile) {
         const Place term = terms.place();
+        // Of 32 bits: an entry has a number below 2^32 (tensor_cores.py sees to it), what is added
+        // up to it may wrap around on the way, and what is nowhere is not read.
         const u32 term_offset = kept(static_cast<u32>(term.offset));
 #pragma unroll
         for (u32 pass = 0; pass < passes; ++pass) {
