@@ -52,7 +52,7 @@ template <class Precision, class T, class PatchPlace>
 DEVICE void convolve(Global<const T> x, Global<const T> weight, const Sizes& s,
                      const Corner& corner, Sums& sum, PatchPlace patch_place) {
     const auto tap_place = [=](u32 ky, u32 kx, u32 channel) {
-        return ky < s.kh ? tap(s, ky, kx, channel) : nowhere();
+        return place_if(ky < s.kh, tap(s, ky, kx, channel));
     };
     const auto patches = along_k(x, Image{s.h, s.w}, patch_place, Digits{s.kw, s.c, tap_place});
     product<Precision>(patches, matrix_along_k(weight, s.o, s.taps()), corner, 0, s.taps(), sum);
@@ -132,10 +132,10 @@ DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<
     const Phases phases(s, blockIdx.y);
     const u32 depth = phases.depth(), down = phases.down.taps, across = phases.across.taps;
     const auto in_grad = [=](u32 ky, u32 kx, u32 channel) {
-        return ky < down ? phases.term_in_grad(ky, kx, channel) : nowhere();
+        return place_if(ky < down, phases.term_in_grad(ky, kx, channel));
     };
     const auto in_weight = [=](u32 ky, u32 kx, u32 channel) {
-        return ky < down ? phases.term_in_weight(ky, kx, channel) : nowhere();
+        return place_if(ky < down, phases.term_in_weight(ky, kx, channel));
     };
     const auto gradients = along_k(
         grad, Image{s.p, s.q}, [=](u32 i) { return phases.row_in_grad(i); },
@@ -190,7 +190,7 @@ template <class Precision, class T>
 DEVICE void weight_gradient(Global<const T> x, Global<const T> grad, Global<float> partial,
                             const Sizes& s, u32 slice, u32 accumulate) {
     const auto pixel_place = [=](u32 n, u32 p, u32 q) {
-        return n < s.n ? patch(s, n, p, q) : nowhere();
+        return place_if(n < s.n, patch(s, n, p, q));
     };
     const auto patches = along_rows(
         x, Image{s.h, s.w}, [=](u32 i) { return tap_of(s, i); }, Digits{s.p, s.q, pixel_place});

@@ -29,6 +29,10 @@ class Product(Protocol):
     aligned: bool
     """All its buffers begin at a multiple of 16 bytes."""
 
+    @property
+    def bytes(self) -> int:
+        """Of all its buffers."""
+
     def sizes(self) -> dict[str, int]:
         """Those that have to be whole chunks, by their names."""
 
@@ -64,4 +68,8 @@ def _refusal(chunk: int, product: Product) -> str | None:
     if any(size % chunk for size in sizes.values()):
         names, numbers = " and ".join(sizes), " and ".join(map(str, sizes.values()))
         return f"needs {names} to be multiples of {chunk}, not {numbers}"
-    return None if product.aligned else "needs buffers that begin at a multiple of 16 bytes"
+    if not product.aligned:
+        return "needs buffers that begin at a multiple of 16 bytes"
+    if product.bytes >= 16 // chunk << 32:  # of all buffers together, so each has fewer entries
+        return "needs buffers of fewer than 2^32 entries, whose places are counted in 32 bits"
+    return None

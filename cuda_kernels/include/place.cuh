@@ -16,6 +16,11 @@ DEVICE Place operator+(const Place& a, const Place& b) {
 // Outside of any image, whatever is added.
 DEVICE Place nowhere() { return {0, -(1 << 30), 0}; }
 
+// `at` if it exists, else nowhere; the offset does not matter then, so it is not chosen.
+DEVICE Place place_if(bool exists, const Place& at) {
+    return {at.offset, exists ? at.y : nowhere().y, at.x};
+}
+
 // Entry (row, k) of an operand lies where the places of the row and of the term add up to; it is 0
 // outside of the image, which is the padding. A matrix is an image of one pixel.
 struct Image {
@@ -28,5 +33,5 @@ struct Image {
 
 // The i-th of `count` rows or terms of a matrix, `step` entries apart.
 DEVICE Place line(u32 i, u32 count, u32 step) {
-    return i < count ? Place{static_cast<i64>(i) * step, 0, 0} : nowhere();
+    return place_if(i < count, {static_cast<i64>(i) * step, 0, 0});
 }

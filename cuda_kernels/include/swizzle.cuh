@@ -15,20 +15,15 @@
 // that number.
 template <class T, int Rows, int Columns, int Turn = 1>
 struct alignas(16) SwizzledTile {
-    Array<T, Rows, Columns> entries;
+    Array<T, Rows * Columns> entries;
 
     static constexpr u32 entries_of_chunk = 16 / sizeof(T);
 
-    DEVICE T* chunk(u32 row, u32 chunk) { return &entries[row][first(row, chunk)]; }
-
-    DEVICE T entry(u32 row, u32 column) {
-        return entries[row][first(row, column / entries_of_chunk) + column % entries_of_chunk];
-    }
-
-  private:
+    // Where a chunk begins.
     static DEVICE u32 first(u32 row, u32 chunk) {
         constexpr u32 chunks = Columns / entries_of_chunk;
         constexpr u32 rows_of_line = chunks < 8 ? 8 / chunks : 1, places = chunks < 8 ? chunks : 8;
-        return (chunk ^ (row / rows_of_line * Turn % places)) * entries_of_chunk;
+        const u32 place = chunk ^ (row / rows_of_line * Turn % places);
+        return row * Columns + place * entries_of_chunk;
     }
 };

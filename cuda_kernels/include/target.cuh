@@ -17,6 +17,13 @@ typedef long long i64;
 // A function that kernels call.
 #define DEVICE __device__ __forceinline__
 
+// The same number, but computed here and kept in a register: compilers tend to compute once more,
+// wherever it is used, what they can see through.
+DEVICE u32 kept(u32 x) {
+    asm("" : "+r"(x));
+    return x;
+}
+
 // KERNEL(scale, 256, Global<float> x, u32 count, float factor) { ... }
 // A kernel, the most threads that one of its blocks may have, and its parameters: buffers and
 // numbers. They are read from the source text, too, so each is written out here, with no macro.
@@ -37,6 +44,9 @@ using Global = T* __restrict__;
 #include "emulator.hpp"
 
 #define DEVICE inline
+
+DEVICE u32 kept(u32 x) { return x; }
+
 #define KERNEL EMULATED_KERNEL
 
 #endif

@@ -19,12 +19,12 @@ template <class OffsetOf, class Use>
 DEVICE void for_pairs(const Corner& corner, u32 rows, u32 columns, const Sums& sum,
                       OffsetOf offset_of, Use use) {
 #pragma unroll
-    for (u32 i = 0; i < 8; ++i) {
+    for (u32 i = 0; i < warp_rows / 8; ++i) {
         const u32 row = first_row(corner) + 8 * i;
         if (row >= rows) continue;
         const auto offset = offset_of(row);
 #pragma unroll
-        for (u32 j = 0; j < 8; ++j) {
+        for (u32 j = 0; j < warp_columns / 8; ++j) {
             const u32 column = first_column(corner) + 8 * j;
             const float* pair = &sum[i / 2][j][i % 2 * 2];
             if (column < columns) use(offset + column, pair[0], pair[1]);
@@ -40,11 +40,11 @@ DEVICE u32 entry_of_row(u32 row) { return row / 8 % 4; }
 template <class Use>
 DEVICE void for_groups(const Corner& corner, u32 groups, u32 columns, const Sums& sum, Use use) {
 #pragma unroll
-    for (u32 i = 0; i < 4; i += 2) {
+    for (u32 i = 0; i < warp_rows / 16; i += 2) {
         const u32 group = group_of_row(first_row(corner) + 16 * i);
         if (group >= groups) continue;
 #pragma unroll
-        for (u32 j = 0; j < 16; ++j) {
+        for (u32 j = 0; j < warp_columns / 4; ++j) {
             const u32 column = first_column(corner) + j / 2 * 8 + j % 2;
             const float (&first)[4] = sum[i][j / 2], (&second)[4] = sum[i + 1][j / 2];
             const float sums[4] = {first[j % 2], first[j % 2 + 2], second[j % 2],
@@ -57,11 +57,11 @@ DEVICE void for_groups(const Corner& corner, u32 groups, u32 columns, const Sums
 DEVICE void add_bias(const Corner& corner, u32 columns, Global<const float> bias, Sums& sum) {
     if (!bias) return;
 #pragma unroll
-    for (u32 j = 0; j < 16; ++j) {
+    for (u32 j = 0; j < warp_columns / 4; ++j) {
         const u32 column = first_column(corner) + j / 2 * 8 + j % 2;
         const float add = column < columns ? bias[column] : 0.0F;
 #pragma unroll
-        for (u32 i = 0; i < 4; ++i) {
+        for (u32 i = 0; i < warp_rows / 16; ++i) {
             sum[i][j / 2][j % 2] += add;
             sum[i][j / 2][j % 2 + 2] += add;
         }

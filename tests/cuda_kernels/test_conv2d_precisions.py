@@ -278,11 +278,11 @@ BUGS = {  # text of conv2d_mma.cu or of a header, the mistake, and what is seen
         "",
         "map|outside",
     ),
-    "pixels of no image": ("n < s.n ? patch(", "true ? patch(", "", "x.* is outside"),
+    "pixels of no image": ("place_if(n < s.n,", "place_if(true,", "", "x.* is outside"),
     "windows misread": ("return row / 8 % 4;", "return row % 4;", "tile_epilogue.cuh", "pooled"),
     "slices overlap": ("min(k0 + slice, s.pixels())", "s.pixels()", "", "grad_weight"),
     "a column's neighbour": (
-        *("chunks(side, matrix)) + lane % 4,", "chunks(side, matrix)) + lane / 4 % 4,"),
+        *("Lines::first(lane % 4,", "Lines::first(lane / 4 % 4,"),
         *("fragments.cuh", "'grad_x', 'grad_weight'"),
     ),
     "gradients overwritten": (

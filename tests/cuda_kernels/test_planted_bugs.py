@@ -57,8 +57,8 @@ class Bug:
 
 SIMPLE, MMA = "linear_forward", "linear_forward_bf16_mma"
 COMPLETE = "__syncthreads();  // the tiles are complete"
-READS, FETCHES = "load4(&tiles.a[k][row])", "ldmatrix(of, lines.chunk(row"
-COPIES = "copy_async<16>(tile.lines.chunk"
+READS, FETCHES = "load4(&tiles.a[k][row])", "ldmatrix(of, &lines.entries[from"
+COPIES = "copy_async<16>(&tile.lines.entries[to"
 WAIT = "wait_for_copies<stages - 2>();"
 
 
@@ -88,9 +88,13 @@ CAUGHT = {
         *("r <= rows", r"(x|weight)\[\d+\] is outside its \d+ entries"),
     ),
     "copy past the end": in_header(
-        *("return i < count ?", "return i <= count ?"),
+        *("place_if(i < count,", "place_if(i <= count,"),
         *(COPIES, r"(x|weight)\[\d+\.\.\d+\] is outside its \d+ entries"),
         file="place.cuh",
+    ),
+    "copy of what is nowhere": in_header(
+        *("image.contains({0, y[pass] + term.y, x[pass] + term.x}));", "true);"),
+        *(COPIES, r"(x|weight)\[\d+\.\.\d+\] is outside its \d+ entries"),
     ),
     "write past the end": Bug(
         *(SIMPLE, "if (r < rows && c < columns)", "if (r <= rows && c < columns)"),
@@ -105,12 +109,12 @@ CAUGHT = {
         *(WAIT, WAIT.replace("2", "1"), FETCHES, "a wait is missing")
     ),
     "stage refilled while it is read": in_header(
-        *("prefetch(step + stages - 1);", "prefetch(step + stages);"),
+        *("u32 refilled = 0, used = 0;", "u32 refilled = 0, used = 1;"),
         *("", "race in shared memory|a wait is missing|written yet"),
     ),
     "shared memory read past a tile": in_header(
-        *("lines.chunk(row + 8 *", "lines.chunk(row + 64 + 8 *"),
-        *("entries[row][first(row, chunk)]", "index 1[0-9]+ of an array of 128 in shared memory"),
+        *("Lines::first(row + 8 *", "Lines::first(row + 64 + 8 *"),
+        *(FETCHES, "index [4-9][0-9]{3} of an array of 4096 in shared memory"),
         file="fragments.cuh",
     ),
 }
@@ -128,8 +132,7 @@ WRONG = {
     "a chunk too few": in_header(
         "chunk < chunks_of_stage; chunk +=", "chunk + 2 < chunks_of_stage; chunk +="
     ),
-    "copy of what is nowhere": in_header("image.contains(at));", "true);"),
-    "a walk that stands still": in_header("if (along_k) terms.advance(depth_of_stage<Entry>);", ""),
+    "a walk that stands still": in_header("terms.advance(depth_of_stage<Entry>);", ""),
     "terms of tf32 in another order": in_header(
         *("y[j % 2 * 2], y[j % 2 * 2 + 1]", "y[j % 2 * 2 + 1], y[j % 2 * 2]"),
         file="fragments.cuh",

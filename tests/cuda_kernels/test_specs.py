@@ -127,6 +127,18 @@ def test_fp32_stands_in_where_tensor_cores_do_not_suit(precision):
     assert chosen(sums, operation="linear_bias_gradient") == "linear_bias_gradient"
 
 
+@pytest.mark.parametrize(("precision", "most"), [("bf16", 2**33), ("tf32", 2**34)])
+def test_tensor_cores_count_entries_in_32_bits(precision, most):
+    def chosen(size):
+        problem = dataclasses.replace(PROBLEM, bytes=size)
+        return choose("linear_forward", problem, arch=90, precision=precision).version
+
+    assert (chosen(most - 1), chosen(most)) == (2, 1)
+    huge, pins = dataclasses.replace(PROBLEM, bytes=most), {"linear_forward": 2}
+    with pytest.raises(UnsuitableError, match=r"fewer than 2\^32 entries"):
+        choose("linear_forward", huge, arch=90, precision=precision, pins=pins)
+
+
 def test_nothing_stands_in_for_buffers_of_another_type():
     with pytest.raises(UnsuitableError, match="is for fp32, not bf16"):
         choose("fill", PROBLEM, arch=90, precision="bf16")

@@ -54,6 +54,11 @@ KERNEL(multiply_tf32, 32, Global<const float> a, Global<const float> b, Global<f
     }
 }
 
+template <class Tile>
+DEVICE auto* chunk_of(Tile& tile, u32 row, u32 chunk) {
+    return &tile.entries[Tile::first(row, chunk)];
+}
+
 struct Matrices {
     SwizzledTile<bf16, 32, 8> plain;
     SwizzledTile<bf16, 8, 32> narrow;
@@ -64,33 +69,34 @@ struct Matrices {
 KERNEL(load_matrices, 32, Global<const u16> x, Global<u32> out) {
     SHARED(Matrices, shared);
     const u32 lane = threadIdx.x;
-    copy_async<16>(shared.plain.chunk(lane, 0), x + 8 * lane);
+    copy_async<16>(chunk_of(shared.plain, lane, 0), x + 8 * lane);
     wait_for_copies<0>();  // not committed yet: nothing has to have arrived
     commit_copies();
     wait_for_copies<0>();
     __syncthreads();
     u32 four[4], two[2];
-    ldmatrix(four, shared.plain.chunk(lane, 0));
+    ldmatrix(four, chunk_of(shared.plain, lane, 0));
     for (u32 i = 0; i < 4; ++i) out[i * 32 + lane] = four[i];
-    ldmatrix_transposed(four, shared.plain.chunk(lane, 0));
+    ldmatrix_transposed(four, chunk_of(shared.plain, lane, 0));
     for (u32 i = 0; i < 4; ++i) out[(4 + i) * 32 + lane] = four[i];
-    ldmatrix(two, shared.plain.chunk(lane % 16, 0));
+    ldmatrix(two, chunk_of(shared.plain, lane % 16, 0));
     for (u32 i = 0; i < 2; ++i) out[(8 + i) * 32 + lane] = two[i];
-    ldmatrix_transposed(two, shared.plain.chunk(lane % 16, 0));
+    ldmatrix_transposed(two, chunk_of(shared.plain, lane % 16, 0));
     for (u32 i = 0; i < 2; ++i) out[(12 + i) * 32 + lane] = two[i];
 }
 
 // Where each chunk lies, modulo 128 bytes: what decides about bank conflicts.
 KERNEL(places, 32, Global<u32> narrow, Global<u32> wide) {
     SHARED(Matrices, shared);
-    const bf16 *first = shared.narrow.chunk(0, 0), *first_wide = shared.wide.chunk(0, 0);
+    const bf16 *first = chunk_of(shared.narrow, 0, 0), *first_wide = chunk_of(shared.wide, 0, 0);
     for (u32 row = 0; row < 8; ++row) {
         if (threadIdx.x < 4) {
-            narrow[row * 4 + threadIdx.x] = (shared.narrow.chunk(row, threadIdx.x) - first) / 8 % 8;
+            narrow[row * 4 + threadIdx.x] =
+                (chunk_of(shared.narrow, row, threadIdx.x) - first) / 8 % 8;
         }
         if (threadIdx.x < 8) {
             wide[row * 8 + threadIdx.x] =
-                (shared.wide.chunk(row, threadIdx.x) - first_wide) / 8 % 8;
+                (chunk_of(shared.wide, row, threadIdx.x) - first_wide) / 8 % 8;
         }
     }
 }
@@ -104,11 +110,11 @@ KERNEL(banks_of_floats, 32, Global<u32> banks) {
     SHARED(Floats, shared);
     const u32 lane = threadIdx.x;
     for (u32 chunk = 0; chunk < 8; ++chunk) {
-        float* to = shared.tile.chunk(lane % 4, chunk);
+        float* to = chunk_of(shared.tile, lane % 4, chunk);
         if (lane < 4) store4(to, {0.0F, 1.0F, 2.0F, 3.0F});
-        const u32 of_first = static_cast<u32>(to - shared.tile.chunk(0, 0));
+        const u32 of_first = static_cast<u32>(to - chunk_of(shared.tile, 0, 0));
         __syncthreads();
-        const float number = shared.tile.entry(lane % 4, 4 * chunk + lane / 4 % 4);
+        const float number = shared.tile.entries[of_first + lane / 4 % 4];
         if (lane / 16 == chunk) banks[lane] = of_first + static_cast<u32>(number);
         __syncthreads();
     }
