@@ -154,13 +154,14 @@ class CaseBench:
         self.runtime.on_launch = None
         with self.runtime.capture() as graph:
             carry_out(self.case, backend, self.buffers)
-        timing = measure(graph.replay, clock, seconds)
+        timing, again = (measure(graph.replay, clock, seconds) for _ in range(2))
         flops, moved = self.case.product[0], self.case.bytes
         row: Row = {
             "kernels": launched,
             "error": self.error,
             "emulated_us" if self.sweep.emulated else "us": timing.seconds * 1e6,
             "spread": timing.spread,
+            "again": again.seconds / timing.seconds - 1,
             "runs": timing.runs,
         }
         if not self.sweep.emulated:

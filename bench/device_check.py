@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ PACKAGES = (
     *("numpy", "cupy", "torch", "numba", "pytest", "xdist", "hypothesis", "pybind11"),
     *("msgspec", "safetensors", "PIL", "rich", "tomli_w"),
 )
-PROGRAMS = ("nvidia-smi", "nvcc", "g++", "cmake", "compute-sanitizer", "ncu", "nvdisasm")
+PROGRAMS = ("nvidia-smi", "nvcc", "g++", "cmake", "compute-sanitizer", "ncu", "nsys", "nvdisasm")
 POLL = 1.0  # seconds
 LEAST = 5.0  # seconds that are worth beginning a stage for
 
@@ -51,11 +52,11 @@ class Stage:
 def stages(scratch: Path, dry: bool, arch: str) -> list[Stage]:
     """Those of a GPU, or their rehearsal: the same commands at a smaller size."""
     python, device = sys.executable, "emulated" if dry else "cuda"
-    torch = ["--against", "torch"] if _there("torch") else []
+    torch = ["--against", "torch"] if there("torch") else []
     size = ["--model", "tiny", "--batch", "1" if dry else "2"]
 
     def tests(name: str, keyword: str, paths: list[str], seconds: float) -> Stage:
-        parallel = ["-n", "8"] if _there("xdist") and not dry else []
+        parallel = ["-n", "8"] if there("xdist") and not dry else []
         options = ["-q", "--continue-on-collection-errors", "-p", "no:cacheprovider", *parallel]
         report = scratch / f"{name}.jsonl"
         options += ["-p", "bench.pytest_lines", "--lines", str(report)]
@@ -116,22 +117,35 @@ def stages(scratch: Path, dry: bool, arch: str) -> list[Stage]:
     ]
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="bench/device_check.sh", description=__doc__)
+def _checks(scratch: Path, folder: Path, given: argparse.Namespace) -> list[Stage]:
+    return stages(scratch, given.dry_run, _architecture())
+
+
+def main(
+    argv: list[str] | None = None,
+    make: Callable[[Path, Path, argparse.Namespace], list[Stage]] = _checks,
+    what: str = "check",
+    about: str | None = __doc__,
+) -> int:
+    """Carry out what ``make(scratch, results' folder, options)`` plans."""
+    parser = argparse.ArgumentParser(prog=f"bench/device_{what}.sh", description=about)
     parser.add_argument("--dry-run", action="store_true", help="rehearse it on the emulator")
     parser.add_argument("--seconds", type=float, default=540.0, help="for everything (540)")
     parser.add_argument("--out", type=Path, metavar="DIR")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="missing packages, to be used")
+    if what == "measure":
+        parser.add_argument("--data", type=Path, metavar="DIR", help="real images")
     given = parser.parse_args(argv)
     end = time.monotonic() + given.seconds
     with tempfile.TemporaryDirectory(prefix="device-check-") as name:
         scratch = Path(name)
         if given.wheels:
             _use_wheels(given.wheels, scratch / "wheels")
-        report = device_report.Report(_folder(given.out, given.dry_run), scratch, given.dry_run)
-        report.lacking = [n for n in (*PACKAGES, *PROGRAMS) if not _there(n)]
+        folder = _folder(given.out, given.dry_run)
+        report = device_report.Report(folder, scratch, given.dry_run, what)
+        report.lacking = [n for n in (*PACKAGES, *PROGRAMS) if not there(n)]
         print(f"results: {report.folder}; missing here: {', '.join(report.lacking) or 'nothing'}")
-        for stage in stages(scratch, given.dry_run, _architecture()):
+        for stage in make(scratch, folder, given):
             _run(stage, report, end)
     print(report.table())
     return 1 if any(row["result"] in ("failed", "ended") for row in report.rows) else 0
@@ -141,7 +155,7 @@ def _run(stage: Stage, report: device_report.Report, end: float) -> None:
     """Carry a stage out within its budget and what is left of the whole."""
     row: dict[str, Any] = {"stage": stage.name, "result": "running", "seconds": 0.0}
     report.rows.append(row)
-    lacking = [need for need in stage.needs if not _there(need)]
+    lacking = [need for need in stage.needs if not there(need)]
     limit = min(stage.seconds, end - time.monotonic())
     if lacking or limit < LEAST:
         row["result"] = "left out"
@@ -191,7 +205,7 @@ def _carry_out(
     return ("left out" if process.returncode == CANNOT else "failed"), last[:200]
 
 
-def _there(*names: str) -> bool:
+def there(*names: str) -> bool:
     """Whether all of these packages or programs are installed."""
     return all(shutil.which(name) or importlib.util.find_spec(name) for name in names)
 

@@ -21,11 +21,11 @@ def committed_folder(root: Path) -> Path:
 class Report:
     """The results so far; ``save`` writes them all."""
 
-    def __init__(self, folder: Path, scratch: Path, dry: bool) -> None:
+    def __init__(self, folder: Path, scratch: Path, dry: bool, what: str = "check") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         today = datetime.date.today().isoformat()
         self.folder, self.scratch = folder, scratch
-        self.name = f"{today}-dry-run" if dry else today
+        self.name = f"{today}-{what}{'-dry-run' if dry else ''}"
         self.suffix = ", rehearsed on the emulator" if dry else ""
         self.log = folder / f"{self.name}.log"
         self.log.write_bytes(b"")
@@ -89,6 +89,9 @@ class Report:
             ),
             *self._notes(),
             *self._steps(),
+            *self._fusions(),
+            *self._repeats(),
+            *self._studies(),
             *self._kernels(),
         ]
         return "\n".join(lines) + "\n"
@@ -110,6 +113,39 @@ class Report:
                 str(step.get(key, "-")) for key in ("opponent_images_per_s", "opponent", "ratio")
             )
             yield f"{what}| {step['images_per_s']} ({step['configuration']}) | {theirs} |"
+
+    def _fusions(self) -> Iterator[str]:
+        found = self.results.get("ablation")
+        if found:
+            yield from ("", "| a step without | saved, us | MB | at the rate of a copy, us |")
+            yield "|---|---|---|---|"
+        for row in found["rows"] if found else []:
+            yield (
+                f"| {row['without']} | {row['saved_seconds'] * 1e6:.1f} | {row['bytes'] / 1e6:.1f} "
+                f"| {row['predicted_seconds'] * 1e6:.1f} |"
+            )
+
+    def _repeats(self) -> Iterator[str]:
+        for name, found in self.results.items():
+            if name.startswith("repeat"):
+                ways = ", ".join(found["digests"])
+                same = "the same bits" if found["same"] else "DIFFERENT BITS"
+                yield from ("", f"{found['precision']}, {found['steps']} steps, {ways}: {same}")
+
+    def _studies(self) -> Iterator[str]:
+        parts = [p for n, r in self.results.items() if n.startswith("study") for p in r["parts"]]
+        if parts:
+            yield from ("", "| training | s | an epoch, s | images/s | |", "|---|---|---|---|---|")
+        for part in parts:
+            if "failed" in part:
+                yield f"| {part['part']} | {part['seconds']} | - | - | {part['failed']} |"
+                continue
+            sets = [line["validation"].values() for line in part["epochs"]]
+            best = max(max(one["accuracy"] for one in several) for several in sets)
+            yield (
+                f"| {part['part']} | {part['seconds']} | {part['epoch_seconds']} "
+                f"| {part['images_per_s']} | validation accuracy {best:.2%} |"
+            )
 
     def _kernels(self) -> Iterator[str]:
         sweep = self.results.get("kernels")

@@ -3,7 +3,9 @@
 Kernels come from the registry: all versions and precisions of what a step launches. A row says
 which call of the step was measured, and in ``kernels`` what it launched. Results are compared with
 float64 at a small batch and with the simplest kernel at the whole one before anything is timed.
-The floor is the larger of operations / rate of a large product and bytes / rate of a copy.
+The floor is the larger of operations / rate of a large product and bytes / rate of a copy; both
+rates are measured first. Data are random, the cache is flushed before each run, a time is a median,
+and all is timed twice: ``again`` is how much longer the second time took, as a share.
 On the emulator, times are those of the emulator and tell nothing about a GPU.
 """
 
@@ -75,6 +77,9 @@ def run(arguments: argparse.Namespace) -> None:
         "rates": sweep.rates,
         "rows": [],
     }
+    for name, rate in sweep.rates.items():
+        unit = "TB/s, a copy" if name == "copy" else "TFLOP/s, a product"
+        print(f"{name:<7}{rate / 1e12:>8.4g} {unit}")
     for row in sweep.rows(model, batches):
         result["rows"].append(row)
         print(describe(row, emulated), flush=True)
@@ -166,6 +171,7 @@ def describe(row: Row, emulated: bool) -> str:
         return f"{what}{row['batch']:>6}{row['emulated_us']:>12.0f} us emulated"
     text = f"{what}{row['batch']:>6}{row['us']:>10.1f} us{row['TFLOP_s']:>8.1f} TFLOP/s"
     text += f"{row['GB_s']:>8.0f} GB/s"
+    text += f"{row['again']:>+7.1%} again"
     if "percent_of_floor" in row:
         text += f"{row['percent_of_floor']:>5.0f} % of the floor"
     return text + (f"  PyTorch {row['torch_us']:.1f} us" if "torch_us" in row else "")

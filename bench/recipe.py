@@ -16,3 +16,8 @@ class Recipe:
     weight_decay: float = 5e-4
     clip_norm: float = 0.0
     dropout: float = 0.5
+    flip: float = 0.5
+    shift: float = 3.0
+    rotation: float = 10.0
+    scale: float = 0.1
+    cutout: int = 0

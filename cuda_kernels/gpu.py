@@ -52,7 +52,7 @@ class CupyRuntime(Runtime):
             return self._cupy.empty(tuple(shape), dtype)
 
     def copy_in(self, buffer: Buffer, array: np.ndarray) -> None:
-        buffer.set(np.ascontiguousarray(array), stream=self._stream)
+        buffer.set(np.asarray(array, order="C"), stream=self._stream)
         self._stream.synchronize()  # `array` may change as soon as this returns
 
     def copy_out(self, buffer: Buffer) -> np.ndarray:
@@ -85,7 +85,8 @@ class CupyRuntime(Runtime):
                     with self._device:
                         self._modules[kernel.source] = self._cupy.RawModule(path=str(cubin))
                 function = self._modules[kernel.source].get_function(kernel.name)
-                if shared_bytes > _DEFAULT_SHARED:
+                # The limit is the driver's for a kernel, whatever object asks: it must only rise.
+                if shared_bytes > max(_DEFAULT_SHARED, function.max_dynamic_shared_size_bytes):
                     function.max_dynamic_shared_size_bytes = shared_bytes
                 self._functions[key] = function
             return self._functions[key]

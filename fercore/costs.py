@@ -67,6 +67,8 @@ def in_slices(name: str, given: Mapping[str, Any]) -> bool:
         axes[name] = len(given["parameter"].shape)
     gradient = given[name] if name in axes else None
     return gradient is not None and len(gradient.shape) > axes[name]
+
+
 TABLES = ("images", "labels", "order", "table")
 
 
@@ -133,6 +135,9 @@ def _gpu(
     return Limits(name, source, 1e12 * copy, products, arch)
 
 
+# Peaks of dense products, as quoted from NVIDIA's data sheets: "H100 Tensor Core GPU" (SXM: 66.9,
+# 494.7 and 989.4 TFLOP/s, 3.35 TB/s), "A100 Tensor Core GPU" (80 GB SXM: 19.5, 156 and 312, 2,039
+# GB/s) and "T4" (8.1 in fp32; its 256 bits at 5,001 MHz, twice a cycle, are 320 GB/s).
 _PEAKS = "peaks of the data sheet, which nothing reaches"
 GPUS = {
     "h200": _gpu("h200", "reached by cuBLAS and a copy", 90, 4.3, 50, 410, 790),

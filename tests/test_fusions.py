@@ -96,6 +96,8 @@ def test_a_fused_gradient_costs_less(strategy):
     assert len(fused.calls) == len(apart.calls) - len(left_out)
     assert len(fused.allocations) == len(apart.allocations) - len(left_out)
     assert fused.arena_bytes <= apart.arena_bytes
+
+
 @pytest.mark.parametrize("without", [(), ("update",)])
 def test_gradients_of_convolutions_are_left_in_slices_if_updates_sum_them(without):
     backend = SketchBackend()

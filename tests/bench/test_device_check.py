@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(params=[True, False], ids=["dry", "gpu"])
 def planned(request, tmp_path, monkeypatch):
-    monkeypatch.setattr(device_check, "_there", lambda *names: True)
+    monkeypatch.setattr(device_check, "there", lambda *names: True)
     return stages(tmp_path, request.param, "sm_90")
 
 

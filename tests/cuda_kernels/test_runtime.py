@@ -27,6 +27,7 @@ def test_copies_and_views(runtime, random):
     runtime.copy_in(view, np.zeros((3, 2), np.float32))
     assert not runtime.copy_out(buffer).ravel()[2:8].any(), "a view is no copy"
     assert runtime.address(view) == runtime.address(buffer) + 8
+    assert runtime.copy_out(to_device(runtime, np.array(2.5))) == 2.5, "no axes"
     with pytest.raises(ValueError, match="24 bytes at 80 do not lie within 96 bytes"):
         runtime.view(buffer, 80, (6,), np.float32)
 
