@@ -103,8 +103,8 @@ def run(options: Namespace) -> None:
             jobs=options.jobs,
             listener=listener,
         )
-    report.write(directory, records)
-    sys.stdout.write(report.to_text(report.make_table(records), terminal_width()))
+    table = report.write(directory, records)
+    sys.stdout.write(report.to_text(table, terminal_width()))
     reporting.write_page(directory)
     print(f"\n{directory.path}: report.html, table.md, and every network under runs/")
 
