@@ -65,7 +65,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=_jobs,
         help="runs to carry out side by side (by default as many as suit the device)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the runs and their time only")
+    parser.add_argument("--dry-run", action="store_true", help="show the runs, and the time and memory they take")
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings as TOML and do nothing"
     )
