@@ -31,6 +31,9 @@ def add_training(parser: ArgumentParser, out: str) -> None:
     )
     training.add_argument("--seed", type=seed, metavar="N", help="of everything random (0)")
     add_device(training)
+    training.add_argument(
+        "-v", "--verbose", action="store_true", help="a line an epoch where output is no terminal"
+    )
     folder = parser.add_argument_group("run directory")
     folder.add_argument("--out", metavar="DIR", help=f"where to write ({out})")
     folder.add_argument(
