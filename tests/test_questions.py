@@ -180,6 +180,7 @@ def test_a_class_that_the_target_lacks_is_left_out_beside(tmp_path):
     folder.write_study(shared_classes=6)
     ((_, sentences),) = asked(folder)[0][0].answers
     minus = "\N{MINUS SIGN}"
+    assert f"TO 50 ({minus}66.7)" in sentences[0]
     # Of the 18 source images of six classes BL knows all 18, FC 50 twelve, TO 50 four.
     beside = [text for text in sentences if text.startswith("Over the 6 classes that both sets")]
     assert f"TO 50 ({minus}77.8)" in beside[0]
