@@ -76,7 +76,8 @@ class Analyst:
             tested_network(folder),
         )
         with suppress(FercoreError):  # missing, damaged or of another version
-            if drift.read(folder).made_from == made_from:
+            there = drift.read(folder)
+            if (there.made_from, there.images) == (made_from, len(self.images)):
                 return
         with self.turn:
             if self.watched is None or self.watched.run != base.id:

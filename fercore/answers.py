@@ -162,6 +162,12 @@ class StudyAnswers:
             for digest in self.images(part.dataset, part.part, part.percent).sha256
         )
 
+    def learned_from(self, run: str) -> frozenset[str]:
+        """The datasets whose training images a run's network has seen, its parents' included."""
+        return frozenset(
+            part.dataset for ancestor in self.lineage(run) for part in self._run(ancestor).trains_on
+        )
+
     def _run(self, run: str) -> _Run:
         return read_json(self.directory.run(run) / "run.json", _RunFile).run
 

@@ -1,6 +1,7 @@
-"""What a study's records say: accuracies over seeds, changes from BL, and the paper's questions.
+"""What a study's records say: accuracies over seeds, by target and column.
 
-Reads records only; nothing here trains, loads or prints.
+Reads records only; nothing here trains, loads or prints. Intervals need the answers themselves
+(``evidence``).
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fercore import metrics
-from fercore.metrics import Interval
 from fercore.results import Record
 
 Column = tuple[str, int | None]
@@ -21,21 +20,13 @@ Column = tuple[str, int | None]
 class Accuracy:
     """An accuracy on one set, in 0..1, over one or several seeds.
 
-    With several seeds ``value`` is their mean; the interval is Wilson's around it for the ``n``
-    images, which are the same for every seed, and ``sd`` tells how far the seeds differ.
+    With several seeds ``value`` is their mean over the same ``n`` images, and ``sd`` tells how far
+    they differ.
     """
 
     value: float
     n: int
     sd: float | None
-
-    @property
-    def interval(self) -> Interval:
-        return metrics.wilson(self.value * self.n, self.n)
-
-    def minus(self, other: Accuracy) -> Interval:
-        """The interval of the difference, as if the two were measured on different images."""
-        return metrics.newcombe((self.value * self.n, self.n), (other.value * other.n, other.n))
 
 
 @dataclass(frozen=True)
@@ -130,58 +121,3 @@ def _accuracy(records: Sequence[Record], role: str, kind: str) -> Accuracy | Non
         n=getattr(records[0], f"n_{role}{kind}"),
         sd=statistics.stdev(values) if len(values) > 1 else None,
     )
-
-
-# -- the paper's questions, in words ----------------------------------------------------------
-
-
-def answers(target: Target) -> list[str]:
-    """What this target says about memory, the best strategy, and whether transfer helps."""
-    return [*_memory(target), _best(target), *_transfer(target)]
-
-
-def _memory(target: Target) -> list[str]:
-    base = target.baseline
-    others = [cell for cell in target.cells.values() if cell.column[1] is not None]
-    if base is None or not others:
-        return []
-    lost = ", ".join(f"{c.name} {100 * (base.source.value - c.source.value):+.1f}" for c in others)
-    return [f"{target.name}, memory lost (points of {target.source} accuracy below BL): {lost}."]
-
-
-def _best(target: Target) -> str:
-    best = target.best()
-    images = " and ".join(f"{n:,}" for n in best.validation_images)
-    return (
-        f"{target.name}, best on both sets by validation: {best.name} (mean validation accuracy "
-        f"{_percent(best.validation)}, of {images} images): {_percent(best.source.value)} on "
-        f"{target.source}, {_percent(best.target.value)} on {target.name}."
-    )
-
-
-def _transfer(target: Target) -> list[str]:
-    """Strategies that use the source against TO, which does not, each with the most images."""
-    amounts = [amount for _, amount in target.cells if amount is not None]
-    alone = target.cells.get(("TO", max(amounts, default=0)))
-    if alone is None:
-        return []
-    said = []
-    for cell in target.cells.values():
-        if cell.column[0] != "TO" and cell.column[1] == alone.column[1]:
-            low, high = cell.target.minus(alone.target)
-            verdict = "helps" if low > 0 else "harms" if high < 0 else "undecided"
-            gain = cell.target.value - alone.target.value
-            said.append(
-                f"{cell.name} {100 * gain:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {verdict}"
-            )
-    if not said:
-        return []
-    return [
-        f"{target.name}, does transfer help? Points of {target.name} accuracy above {alone.name} "
-        f"({_percent(alone.target.value)}), with 95 % intervals that are not corrected for "
-        f"their number: {'; '.join(said)}."
-    ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -63,12 +63,15 @@ class Several(Listener):
             listener.finished(run, records)
 
 
-def open_listener(stream: TextIO | None = None, tensorboard: Path | None = None) -> Listener:
+def open_listener(
+    stream: TextIO | None = None, tensorboard: Path | None = None, verbose: bool = False
+) -> Listener:
     """The live display on a terminal, plain lines on anything else (``stderr`` by default).
 
-    ``tensorboard`` is a folder for event files. Raises FercoreError when their writer is missing.
+    ``tensorboard`` is a folder for event files; ``verbose`` wants a plain line for every epoch.
+    Raises FercoreError when the writer of event files is missing.
     """
-    display = _display(stream or sys.stderr)
+    display = _display(stream or sys.stderr, verbose)
     if tensorboard is None:
         return display
     from fercore.tensorboard import TensorBoardListener
@@ -76,9 +79,9 @@ def open_listener(stream: TextIO | None = None, tensorboard: Path | None = None)
     return Several(display, TensorBoardListener(tensorboard))
 
 
-def _display(stream: TextIO) -> Listener:
+def _display(stream: TextIO, verbose: bool) -> Listener:
     if not stream.isatty() or os.environ.get("TERM") == "dumb":
-        return PlainListener(stream)
+        return PlainListener(stream, verbose)
     from fercore.dashboard import LiveListener
 
     return LiveListener(stream)

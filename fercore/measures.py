@@ -13,7 +13,14 @@ from functools import partial
 
 import numpy as np
 
-from fercore.answer_table import AnswerTable, Estimate, UnitName, estimate, estimate_accuracy
+from fercore.answer_table import (
+    AnswerTable,
+    Estimate,
+    UnitName,
+    estimate,
+    estimate_accuracy,
+    estimate_difference,
+)
 from fercore.answers import StudyAnswers
 from fercore.findings import Column
 from fercore.results import Record
@@ -36,6 +43,7 @@ class Memory:
         forgetting: source accuracy lost since BL (backward transfer, with the other sign); None for
             BL.
         forgetting_from_best: the same since the best stage; equal where there are two stages.
+        gain: target accuracy won since BL; None for BL.
         forward_transfer: target accuracy above chance before the target was trained on.
         retention: the share of BL's source accuracy that is kept.
         harmonic_mean: of the accuracies on source and target.
@@ -48,6 +56,7 @@ class Memory:
     target: Estimate
     forgetting: Estimate | None
     forgetting_from_best: Estimate | None
+    gain: Estimate | None
     forward_transfer: Estimate
     retention: Estimate
     harmonic_mean: Estimate
@@ -162,6 +171,7 @@ def _memory(
         target=estimate_accuracy(target, own, by_image=by_image),
         forgetting=lost(memory.forgetting_from_first),
         forgetting_from_best=lost(memory.forgetting_from_best),
+        gain=(None if first == own else estimate_difference(target, own, first, by_image=by_image)),
         forward_transfer=measure(
             lambda a: memory.forward_transfer(over_stages(a), (learned,), (chance,)),
             target,

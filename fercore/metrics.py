@@ -37,22 +37,6 @@ def wilson(correct: float, n: int) -> Interval:
     return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
 
 
-def newcombe(correct: tuple[float, int], other: tuple[float, int]) -> Interval:
-    """The interval of a difference of two proportions (Newcombe, 1998, method 10), in -1..1.
-
-    ``correct`` and ``other`` are ``(successes, trials)``; the difference is the first minus the
-    second. It takes the two for independent, which is cautious when both networks were tested on
-    the same images.
-    """
-    p, q = correct[0] / correct[1], other[0] / other[1]
-    a, b = wilson(*correct), wilson(*other)
-    difference = p - q
-    return Interval(
-        difference - math.hypot(p - a.low, b.high - q),
-        difference + math.hypot(a.high - p, q - b.low),
-    )
-
-
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """Counts, int64 ``[classes, classes]``: rows are the true classes, columns the predicted."""
     cells = np.asarray(labels, dtype=np.int64) * classes + predictions

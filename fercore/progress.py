@@ -51,11 +51,15 @@ class Listener(AbstractContextManager["Listener"]):
         """The study ends, in whatever way."""
 
 
-class PlainListener(Listener):
-    """One line an epoch and one a run, each written out at once."""
+LINES = 5
+"""So many lines a run, evenly over its epochs, after the one of its first epoch."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+
+class PlainListener(Listener):
+    """A few lines a run, or with ``verbose`` one an epoch, each written out at once."""
+
+    def __init__(self, stream: TextIO, verbose: bool = False) -> None:
+        self.stream, self.verbose = stream, verbose
         self.forecast = Forecast()
         self.jobs: dict[str, Job] = {}
         self.begun: list[str] = []  # runs, in this order
@@ -75,9 +79,11 @@ class PlainListener(Listener):
         self.epochs_done[run] = 0
 
     def epoch(self, run: str, line: Line) -> None:
+        first = not self.epochs_done[run]
         self.note(run, line)
-        text = describe_epoch(line, self.jobs[run])
-        self.say(f"{self.heading(run)}  {text}  {self.time_left()}")
+        if self.verbose or first or _ends_a_part(line["epoch"], self.jobs[run].epochs):
+            text = describe_epoch(line, self.jobs[run])
+            self.say(f"{self.heading(run)}  {text}  {self.time_left()}")
 
     def finished(self, run: str, records: Sequence[Record]) -> None:
         before = "" if self.epochs_done.pop(run) else "  (trained before)"
@@ -102,6 +108,11 @@ class PlainListener(Listener):
         left = [run for run in self.jobs if run in self.epochs_done or run not in self.begun]
         total = self.forecast.total({self.jobs[run]: done[run] for run in left})
         return "" if total is None else f"{duration(total)} left"
+
+
+def _ends_a_part(epoch: int, epochs: int) -> bool:
+    """Whether one of LINES equal parts of the epochs ends with this one."""
+    return LINES * epoch // epochs > LINES * (epoch - 1) // epochs
 
 
 # -- in words ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 ``make_table`` decides what stands where, once; the renderers only lay it out. Every accuracy stands
 with its number of images and its 95 % interval, and beside the paper's figure where there is one.
+Intervals and answers are those of ``evidence``, as on the page.
 """
 
 from __future__ import annotations
@@ -12,19 +13,14 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fercore import metrics, paper, results
+from fercore import evidence, metrics, paper, questions, results
+from fercore.answer_table import Estimate
 from fercore.errors import FercoreError
+from fercore.evidence import Evidence
 from fercore.files import read_json, write_atomically
-from fercore.findings import (
-    Accuracy,
-    Cell,
-    Column,
-    Target,
-    answers,
-    by_target,
-    column_name,
-    columns,
-)
+from fercore.findings import Accuracy, Cell, Column, Target, column_name, columns
+from fercore.measures import Memory
+from fercore.questions import Question
 from fercore.results import Record
 from fercore.run_directory import DatasetFacts, RunDirectory
 
@@ -43,30 +39,35 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A laid-out table: blocks of rows, one block a target, under shared columns."""
+    """A laid-out table: blocks of rows, one block a target, under shared columns.
+
+    ``unanswered`` says why there are no answers, where there are none.
+    """
 
     title: str
     columns: tuple[str, ...]
     blocks: tuple[tuple[Row, ...], ...]
-    answers: tuple[str, ...]
+    answers: tuple[Question, ...]
+    unanswered: str
     notes: tuple[str, ...]
 
 
-def make_table(records: Sequence[Record], data_notes: Sequence[str] = ()) -> Table:
+def make_table(found: Evidence, data_notes: Sequence[str] = ()) -> Table:
     """The table of a study.
 
     Args:
-        records: what its runs measured.
+        found: what its runs measured and answered.
         data_notes: sentences about the datasets, added to the notes.
     """
+    records, missing = found.records, found.comparisons.missing
     order = columns([record for record in records if record.target is not None])
-    targets = by_target(records)
     return Table(
         title=_title(records),
         columns=tuple(column_name(column) for column in order),
-        blocks=tuple(_block(target, order) for target in targets),
-        answers=tuple(answer for target in targets for answer in answers(target)),
-        notes=(*_notes(records, targets), *data_notes),
+        blocks=tuple(_block(found, target, order) for target in found.targets),
+        answers=tuple(questions.ask(found)),
+        unanswered=f"Networks cannot be compared image by image: {missing}" if missing else "",
+        notes=(*_notes(records, found.targets), *data_notes),
     )
 
 
@@ -78,19 +79,21 @@ def read(directory: RunDirectory) -> Table:
             f"{directory.path}: holds no results.json; finish the study with fercore-train "
             f"protocol --out {directory.path} --resume"
         )
-    return make_table(results.read(directory.results), _data_notes(directory))
+    found = evidence.gather(directory, results.read(directory.results))
+    return make_table(found, _data_notes(directory))
 
 
-def write(directory: RunDirectory, records: Sequence[Record]) -> None:
-    """``results.*`` and ``table.*`` of a finished study."""
+def write(directory: RunDirectory, records: Sequence[Record]) -> Table:
+    """Write ``results.*`` and ``table.*`` of a finished study; the table."""
     results.write(directory.path, records)
-    table = make_table(records, _data_notes(directory))
+    table = read(directory)
     for name, text in (
         ("table.md", to_markdown(table)),
         ("table.tex", to_latex(table)),
         ("table.csv", to_csv(table)),
     ):
         write_atomically(directory.path / name, text)
+    return table
 
 
 def _data_notes(directory: RunDirectory) -> list[str]:
@@ -121,18 +124,23 @@ def _published(target: Target) -> Mapping[Column, paper.Accuracies]:
     return paper.ACCURACIES.get(target.name, {}) if target.source == "fer2013" else {}
 
 
-def _block(target: Target, order: Sequence[Column]) -> tuple[Row, ...]:
+def _block(found: Evidence, target: Target, order: Sequence[Column]) -> tuple[Row, ...]:
     cells = [target.cells.get(column) for column in order]
+    memory = [found.memory.get((target.name, column)) for column in order]
+    shared = [found.shared_memory.get((target.name, column)) for column in order]
     published = _published(target)
 
-    def row(label: str, say: Callable[[Cell], str], detail: bool = False) -> Row:
-        return Row(label, tuple(say(cell) if cell else "" for cell in cells), detail)
-
-    def accuracy(label: str, of: Callable[[Cell], Accuracy | None]) -> Iterable[Row]:
+    def accuracy(
+        label: str,
+        of: Callable[[Cell], Accuracy | None],
+        known: Sequence[Memory | None],
+        its: Callable[[Memory], Estimate],
+    ) -> Iterable[Row]:
         some = next(of(cell) for cell in cells if cell)
         if some is not None:
-            yield row(f"{label} (n={some.n})", lambda cell: _accuracy(of(cell)))
-            yield row("95 % interval", lambda cell: _interval(of(cell)), detail=True)
+            texts = tuple(_accuracy(of(cell)) if cell else "" for cell in cells)
+            yield Row(f"{label} (n={some.n})", texts)
+            yield _intervals([its(one) if one else None for one in known])
 
     def figures(role: str) -> Iterable[Row]:
         if published:
@@ -142,23 +150,34 @@ def _block(target: Target, order: Sequence[Column]) -> tuple[Row, ...]:
             )
             yield Row("paper", tuple(texts), detail=True)
 
+    def measure(
+        label: str, its: Callable[[Memory], Estimate | None], sign: str = ""
+    ) -> Iterable[Row]:
+        estimates = [its(one) if one else None for one in memory]
+        if any(estimates):
+            values = (f"{100 * one.value:{sign}.2f}" if one else "" for one in estimates)
+            yield Row(label, tuple(values))
+            yield _intervals(estimates, sign)
+
+    source, other = target.source, target.name
     rows = [
-        *accuracy(target.source, lambda cell: cell.source),
+        *accuracy(source, lambda cell: cell.source, memory, lambda one: one.source),
         *figures("source"),
-        *accuracy(target.name, lambda cell: cell.target),
+        *accuracy(other, lambda cell: cell.target, memory, lambda one: one.target),
         *figures("target"),
+        *measure("forgetting", lambda one: one.forgetting, "+"),
+        *measure("target gain", lambda one: one.gain, "+"),
+        *measure("memory kept, % of BL's", lambda one: one.retention),
+        *measure("harmonic mean of both", lambda one: one.harmonic_mean),
     ]
-    base = target.baseline
-    if base is not None:
-        rows += [
-            row("forgetting", lambda cell: _change(base.source, cell.source, cell, base)),
-            row("95 % interval", lambda cell: _spread(base.source, cell.source, cell, base), True),
-            row("target gain", lambda cell: _change(cell.target, base.target, cell, base)),
-            row("95 % interval", lambda cell: _spread(cell.target, base.target, cell, base), True),
-        ]
     if target.shared_classes < 7:
-        rows += accuracy(f"{target.source}, shared classes", lambda cell: cell.source_shared)
-        rows += accuracy(f"{target.name}, shared classes", lambda cell: cell.target_shared)
+        among = "shared classes"
+        rows += accuracy(
+            f"{source}, {among}", lambda cell: cell.source_shared, shared, lambda one: one.source
+        )
+        rows += accuracy(
+            f"{other}, {among}", lambda cell: cell.target_shared, shared, lambda one: one.target
+        )
     return tuple(rows)
 
 
@@ -169,27 +188,21 @@ def _accuracy(accuracy: Accuracy | None) -> str:
     return f"{100 * accuracy.value:.2f}{spread}"
 
 
-def _interval(accuracy: Accuracy | None) -> str:
-    return "" if accuracy is None else _range(accuracy.interval)
-
-
-def _change(first: Accuracy, second: Accuracy, cell: Cell, base: Cell) -> str:
-    return "" if cell is base else f"{100 * (first.value - second.value):+.2f}"
-
-
-def _spread(first: Accuracy, second: Accuracy, cell: Cell, base: Cell) -> str:
-    return "" if cell is base else _range(first.minus(second), "+")
-
-
-def _range(interval: metrics.Interval, sign: str = "") -> str:
-    return f"{100 * interval.low:{sign}.1f}..{100 * interval.high:{sign}.1f}"
+def _intervals(estimates: Sequence[Estimate | None], sign: str = "") -> Row:
+    texts = (
+        "{:{}.1f}..{:{}.1f}".format(100 * one.interval.low, sign, 100 * one.interval.high, sign)
+        if one and one.interval
+        else ""
+        for one in estimates
+    )
+    return Row("95 % interval", tuple(texts), detail=True)
 
 
 def _notes(records: Sequence[Record], targets: Sequence[Target]) -> list[str]:
     notes = [
-        "Intervals hold 95 %: Wilson's for accuracies, Newcombe's for differences (which takes the "
-        "two networks for tested on different images, and so is cautious). They tell how far the "
-        "test images decide, not how far another training would differ.",
+        "Intervals hold 95 %, for other test images or, where the set names its people and that is "
+        "wider, for other people; those of changes are of differences on the same images. They are "
+        "not corrected for their number, and do not tell how far another training would differ.",
         "Checkpoints, and the best strategy, are chosen on validation images; no test image is used"
         " for any choice.",
         "Forgetting is the source accuracy of BL minus that of the adapted network; target gain is "
@@ -260,12 +273,23 @@ def to_text(table: Table, width: int = 160) -> str:
                 lines.append(_line(_indented(row), [row.cells[i] for i in group], label, widths))
             lines.append(rule)
         lines.append("")
-    for text in table.answers:
+    for text in _said(table):
         lines += textwrap.wrap(text, width, subsequent_indent="  ")
     lines.append("")
     for text in table.notes:
         lines += textwrap.wrap(text, width, initial_indent="* ", subsequent_indent="  ")
     return "\n".join(lines) + "\n"
+
+
+def _said(table: Table) -> list[str]:
+    """The answers as paragraphs: each question with its answer in short, then by target."""
+    if table.unanswered:
+        return [f"{table.unanswered}."]
+    texts = []
+    for question in table.answers:
+        texts.append(f"{question.title} {question.short}")
+        texts += [f"{target}: {' '.join(said)}" for target, said in question.answers]
+    return [*texts, questions.READING] if texts else []
 
 
 def to_markdown(table: Table) -> str:
@@ -278,7 +302,7 @@ def to_markdown(table: Table) -> str:
         for row in block:
             label = f"*{row.label}*" if row.detail else f"**{row.label}**"
             lines.append(_pipes([label, *row.cells]))
-    lines += ["", *(f"- {answer}" for answer in table.answers)]
+    lines += ["", *(f"- {text}" for text in _said(table))]
     lines += ["", "Notes:", "", *(f"- {note}" for note in table.notes)]
     return "\n".join(lines) + "\n"
 
@@ -300,7 +324,7 @@ def to_latex(table: Table) -> str:
             cells = [row.label, *row.cells]
             lines.append(_ampersands(cells, size))
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    lines += [f"% {note}" for note in (*table.answers, *table.notes)]
+    lines += [f"% {note}" for note in (*_said(table), *table.notes)]
     return "\n".join(lines) + "\n"
 
 

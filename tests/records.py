@@ -1,6 +1,12 @@
 """Records as a study leaves them, for tests of everything that reads them."""
 
+from pathlib import Path
+
+from fercore.answers import StudyAnswers
+from fercore.evidence import Evidence
 from fercore.results import Record
+from fercore.run_directory import RunDirectory
+from fercore.versus import Comparisons
 
 
 def record(strategy="BL", amount=None, source=0.6, target=0.4, **changes):
@@ -53,3 +59,10 @@ def study():
         record("TO", 50, 0.2, 0.3),
         record("TO", 100, 0.2, 0.34),
     ]
+
+
+def unanswered(records):
+    """Evidence of records alone, where the answers of the networks are lost."""
+    answers = StudyAnswers(RunDirectory(Path("nowhere")))
+    missing = Comparisons({}, {}, "the answers are lost")
+    return Evidence(records, answers, missing, missing)

@@ -189,3 +189,16 @@ def test_the_sample_is_spread_over_the_whole_part(done, monkeypatch):
     chosen = analysis.Analyst([], RunDirectory(path), data).images
     assert len(chosen) == 4
     np.testing.assert_array_equal(chosen[[0, -1]], images[[0, -1]])
+
+
+def test_another_size_of_the_sample_is_another_measurement(copy, monkeypatch):
+    file = copy.run("tgt-RE-100-s0") / drift.FILE
+    before = file.stat().st_mtime_ns, drift.read(file.parent)
+    analysis.analyse(copy)
+    assert file.stat().st_mtime_ns == before[0]  # nothing to do
+    monkeypatch.setattr(analysis, "SAMPLE", 4)
+    analysis.analyse(copy)
+    after = drift.read(file.parent)
+    assert after.images == 4
+    assert after.features != before[1].features
+    assert after.weights == before[1].weights

@@ -118,6 +118,15 @@ def _timed(code):
         (["inspect", "afectnet=/x"], "did you mean 'affectnet'"),
         (["protocol", "--device", "gpu"], "no device 'gpu'; did you mean 'cuda'?"),
         (["evaluate", "m", "jaffe=/x", "--device", "gpu"], "did you mean 'cuda'?"),
+        (["protocol", "--precision", "bf61"], "precision cannot be 'bf61'; did you mean 'bf16'?"),
+        *(
+            ([*command, "--device", "cpu", "--precision", precision], message)
+            for command in (["evaluate", "m", "jaffe=/x"], ["predict", "m", "x.jpg"])
+            for precision, message in (
+                ("bf61", "precision cannot be 'bf61'; did you mean 'bf16'?"),
+                ("bf16", "backend cpu computes in fp32, not in bf16; choose precision fp32"),
+            )
+        ),
         (["protocol", "--out", ""], "one of the arguments is empty"),
         (["protocol", "--seed", "-1"], "'-1' is not a whole number from 0 to 2147483647"),
         (["inspect", "jaffe=/x", "--seed", "9999999999"], "is not a whole number from 0"),

@@ -21,7 +21,10 @@ def test_a_terminal_gets_the_live_display(monkeypatch):
 
 
 def test_anything_else_gets_plain_lines():
-    assert type(open_listener(io.StringIO())) is PlainListener
+    found = open_listener(io.StringIO())
+    assert type(found) is PlainListener
+    assert not found.verbose
+    assert open_listener(io.StringIO(), verbose=True).verbose
 
 
 class Recorder(Listener):

@@ -24,6 +24,7 @@ def test_an_adapted_network(measured):
     assert memory.source.value == 1 / 4
     assert memory.target.value == pytest.approx(5 / 6)
     assert memory.forgetting.value == memory.forgetting_from_best.value == pytest.approx(1 / 2)
+    assert memory.gain.value == pytest.approx(1 / 2)
     assert memory.retention.value == pytest.approx(1 / 3)
     assert memory.harmonic_mean.value == pytest.approx(2 / (4 + 6 / 5))
     # The six test images show all six classes.
@@ -31,7 +32,7 @@ def test_an_adapted_network(measured):
 
 
 def test_every_figure_has_an_interval_around_it(measured):
-    for name in ("source", "target", "forgetting", "retention", "harmonic_mean"):
+    for name in ("source", "target", "forgetting", "gain", "retention", "harmonic_mean"):
         estimate = getattr(measured["FC", 100], name)
         low, high = estimate.interval
         assert low < estimate.value < high
@@ -40,7 +41,7 @@ def test_every_figure_has_an_interval_around_it(measured):
 def test_the_baseline_forgets_nothing(measured):
     memory = measured["BL", None]
     assert memory.stages == (("BL", None),)
-    assert memory.forgetting is memory.forgetting_from_best is None
+    assert memory.forgetting is memory.forgetting_from_best is memory.gain is None
     assert memory.retention.value == 1
     assert memory.forward_transfer.value == pytest.approx(2 / 6 - 1 / 6)
 

@@ -68,24 +68,6 @@ def test_wilson_stays_within_bounds_and_mirrors():
     assert metrics.wilson(0, 0) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "low", "high"),
-    [
-        # Newcombe (1998), Statistics in Medicine 17, 873-890, table II, method 10.
-        ((56, 70), (48, 80), 0.0524, 0.3339),
-        ((9, 10), (3, 10), 0.1705, 0.8090),
-        ((10, 10), (0, 10), 0.6075, 1.0000),
-    ],
-)
-def test_newcombe_against_published_intervals(first, second, low, high):
-    assert metrics.newcombe(first, second) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_newcombe_changes_sign_with_the_order():
-    low, high = metrics.newcombe((30, 67), (20, 67))
-    assert metrics.newcombe((20, 67), (30, 67)) == pytest.approx((-high, -low))
-
-
 LOGITS = np.array(
     [
         [1.0, 3.0, 2.0],  # 1; without class 1: 2

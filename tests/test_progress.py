@@ -1,5 +1,6 @@
 """What a study tells while it runs, as plain lines."""
 
+import dataclasses
 import io
 
 from fercore.progress import PlainListener, describe_epoch
@@ -7,7 +8,7 @@ from tests.records import record
 from tests.told import JOBS, Data, line, play
 
 
-def test_a_file_gets_one_plain_line_an_epoch():
+def test_a_file_gets_plain_lines():
     stream = io.StringIO()
     play(PlainListener(stream))
     lines = stream.getvalue().splitlines()
@@ -23,6 +24,27 @@ def test_a_file_gets_one_plain_line_an_epoch():
         "[1/2] BL  tested: fer2013 60.0 %, jaffe 40.0 %",
         "[2/2] jaffe-FC-50  tested: fer2013 50.0 %, jaffe 75.0 %  (trained before)",
     ]
+
+
+def lines_of(epochs, start=1, **options):
+    """The epochs of a run that get a line."""
+    stream = io.StringIO()
+    job = dataclasses.replace(JOBS[0], epochs=epochs)
+    with PlainListener(stream, **options) as listener:
+        listener.planned([job], Data())
+        listener.started("BL")
+        for epoch in range(start, epochs + 1):
+            listener.epoch("BL", line(epoch))
+    told = [text for text in stream.getvalue().splitlines() if "epoch" in text]
+    return [int(text.split("epoch ")[1].partition("/")[0]) for text in told]
+
+
+def test_a_long_run_gets_a_few_lines_and_every_epoch_on_demand():
+    assert lines_of(100) == [1, 20, 40, 60, 80, 100]
+    assert lines_of(12) == [1, 3, 5, 8, 10, 12]
+    assert lines_of(3) == [1, 2, 3]
+    assert lines_of(100, start=47) == [47, 60, 80, 100]  # resumed
+    assert lines_of(100, verbose=True) == list(range(1, 101))
 
 
 def test_kept_features_are_told():

@@ -42,10 +42,14 @@ def check_name(name: str) -> None:
 
 
 _TENSOR_CORES = {"cuda", "emulated"}
+_PRECISIONS = ("fp32", "tf32", "bf16x3", "bf16")
 
 
 def check_precision(name: str, precision: str) -> None:
     """Refuse, with FercoreError, a precision that the backend called ``name`` cannot compute in."""
+    if precision not in _PRECISIONS:
+        hint = did_you_mean(precision, _PRECISIONS)
+        raise FercoreError(f"precision cannot be {precision!r}; {hint}")
     if precision != "fp32" and name not in _TENSOR_CORES:
         raise FercoreError(
             f"backend {name} computes in fp32, not in {precision}; choose precision fp32, or "

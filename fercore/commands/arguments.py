@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import tomllib
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fercore.errors import FercoreError
 
 if TYPE_CHECKING:
+    from argparse import _ArgumentGroup
+
+    from fercore.backends.interface import Backend
     from fercore.data.images import Crop
 
 
@@ -20,6 +23,19 @@ def seed(text: str) -> int:
     if not re.fullmatch(r"\d{1,10}", text) or int(text) >= 2**31:
         raise ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**31 - 1}")
     return int(text)
+
+
+def add_device(parser: ArgumentParser | _ArgumentGroup) -> None:
+    """Where to compute, and in which precision; neither has a value unless it is given."""
+    parser.add_argument("--device", help="auto (default), or one that 'devices' lists")
+    parser.add_argument("--precision", help="fp32 (default); on a GPU also bf16, tf32 and bf16x3")
+
+
+def make_backend(options: Namespace) -> Backend:
+    """The backend that ``add_device``'s arguments name; FercoreError if there is none such."""
+    from fercore import backends
+
+    return backends.get(options.device or "auto", precision=options.precision or "fp32")
 
 
 def key_and_value(text: str, flag: str, example: str) -> tuple[str, Any]:

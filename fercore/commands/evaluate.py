@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from fercore.commands.arguments import add_device, make_backend
 from fercore.commands.dataset_arguments import add_reading, add_splitting, load, split
 
 HELP = "test a network on a dataset"
@@ -25,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--part", choices=("train", "validation", "test", "all"), default="test", help="(test)"
     )
     add_splitting(parser)
-    parser.add_argument("--device", default="auto", help="(auto)")
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -33,9 +34,9 @@ def run(options: Namespace) -> None:
     import msgspec
     import numpy as np
 
-    from fercore import backends, checkpoint, predict
+    from fercore import checkpoint, predict
 
-    backend = backends.get(options.device)
+    backend = make_backend(options)
     model = checkpoint.load_model(Path(options.model), backend)
     dataset = load(options)
     if options.part == "all":

@@ -31,7 +31,8 @@ def run(options: Namespace) -> None:
     only_bl = {"targets": [], "strategies": ["BL"], "seeds": 1, "baseline": None}
     study = read_study(options, "fercore-model", **only_bl)
     directory = RunDirectory(Path(study.out), single=True)
-    with open_listener(tensorboard=tensorboard(options, directory)) as listener:
+    events = tensorboard(options, directory)
+    with open_listener(tensorboard=events, verbose=options.verbose) as listener:
         (record,) = protocol.execute(
             study,
             directory,

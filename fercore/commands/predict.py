@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fercore.commands.arguments import crop
+from fercore.commands.arguments import add_device, crop, make_backend
 
 if TYPE_CHECKING:
     from fercore.faces import Detector
@@ -45,15 +45,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--draw", metavar="DIR", help="write the pictures with boxes and classes drawn on"
     )
-    parser.add_argument("--device", default="auto", help="(auto)")
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: Namespace) -> None:
-    from fercore import backends, checkpoint, drawing, faces, predict
+    from fercore import checkpoint, drawing, faces, predict
     from fercore.data.images import WHOLE
 
-    backend = backends.get(options.device)
+    backend = make_backend(options)
     model = checkpoint.load_model(Path(options.model), backend)
     part = WHOLE if options.crop is None else crop(options.crop)
     detector = faces.open_detector() if options.crop is None else None

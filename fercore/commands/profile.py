@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
+from fercore.commands.arguments import add_device
 from fercore.commands.study_arguments import nested
 from fercore.errors import FercoreError
 
@@ -43,8 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="undo fusions: relu, relu_pool, epilogue_gradient, update",
     )
     where = parser.add_argument_group("where")
-    where.add_argument("--device", help="auto (default), or one that 'devices' lists")
-    where.add_argument("--precision", help="fp32 (default); on a GPU also bf16, tf32 and bf16x3")
+    add_device(where)
     where.add_argument(
         "--limits", metavar="NAME", help="rates for floors: machine, or h200, h100, a100, t4"
     )

@@ -65,7 +65,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=_jobs,
         help="runs to carry out side by side (by default as many as suit the device)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the runs and their time only")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the runs, and the time and memory they take"
+    )
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings as TOML and do nothing"
     )
@@ -94,7 +96,8 @@ def run(options: Namespace) -> None:
         sys.stdout.write(dry_run(study))
         return
     directory = RunDirectory(Path(study.out))
-    with open_listener(tensorboard=tensorboard(options, directory)) as listener:
+    events = tensorboard(options, directory)
+    with open_listener(tensorboard=events, verbose=options.verbose) as listener:
         records = protocol.execute(
             study,
             directory,
@@ -103,8 +106,8 @@ def run(options: Namespace) -> None:
             jobs=options.jobs,
             listener=listener,
         )
-    report.write(directory, records)
-    sys.stdout.write(report.to_text(report.make_table(records), terminal_width()))
+    table = report.write(directory, records)
+    sys.stdout.write(report.to_text(table, terminal_width()))
     reporting.write_page(directory)
     print(f"\n{directory.path}: report.html, table.md, and every network under runs/")
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fercore.commands.arguments import key_and_value, listed, seed
+from fercore.commands.arguments import add_device, key_and_value, listed, seed
 from fercore.errors import FercoreError
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ def add_training(parser: ArgumentParser, out: str) -> None:
         "--splits", metavar="RULE", help="paper (default), strict, or a folder of manifests"
     )
     training.add_argument("--seed", type=seed, metavar="N", help="of everything random (0)")
-    training.add_argument("--device", help="auto (default), or one that 'devices' lists")
-    training.add_argument("--precision", help="fp32 (default); on a GPU also bf16, tf32 and bf16x3")
+    add_device(training)
+    training.add_argument(
+        "-v", "--verbose", action="store_true", help="a line an epoch where output is no terminal"
+    )
     folder = parser.add_argument_group("run directory")
     folder.add_argument("--out", metavar="DIR", help=f"where to write ({out})")
     folder.add_argument(

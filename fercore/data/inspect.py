@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import textwrap
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -351,7 +352,7 @@ def contact_sheet(dataset: Dataset, path: Path, per_class: int = 8, seed: int = 
 
 def _title_pieces(dataset: Dataset) -> list[tuple[str, str, int, int]]:
     """The title: text, colour, font size, and how many pixels further right the next one stands."""
-    pieces = [(dataset.name, INK, 24), (f"{len(dataset):,} images", FAINT, 15)]
+    pieces = [(_plain(dataset.name), INK, 24), (f"{len(dataset):,} images", FAINT, 15)]
     if dataset.synthetic:
         pieces.append(("SYNTHETIC", ALARM, 24))
     return [
@@ -367,9 +368,14 @@ def _place(
     sheet.paste(face, (left, top))
     file = dataset.files[row].rsplit("/", 1)[-1]
     stem = file.rsplit(".", 1)[0] if is_image(file) else file
-    caption = (dataset.subjects[row] or stem).encode(errors="replace").decode()
-    caption = _fitting(draw, caption)
+    caption = _fitting(draw, _plain(dataset.subjects[row] or stem))
     draw.text((left + FACE // 2, top + FACE + 2), caption, FAINT, _font(11), anchor="mt")
+
+
+def _plain(text: str) -> str:
+    """The text in ASCII, which is all that Pillow's font has: ``é`` as ``e``, ``中`` as ``?``."""
+    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return "".join(letters).encode("ascii", errors="replace").decode()
 
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str) -> str:

@@ -11,8 +11,8 @@ from fercore.metrics import Interval
 from fercore.page import svg
 from fercore.page.confusion import Role
 from fercore.page.svg import Chart, Mark, Scale
-from fercore.page.versus import Comparisons
-from fercore.page.words import signed
+from fercore.versus import Comparisons
+from fercore.words import signed
 
 WIDTH, LEFT, RIGHT, NUMBER = 380, 78, 330, 376
 ROW, TOP = 19, 20
@@ -25,14 +25,14 @@ class Bar:
     Attributes:
         cell: of the adapted network.
         points: the change.
-        interval: by image.
+        interval: by image; None without answers.
         wider: by person, or by sequence; None where the set names neither.
         by: which of them.
     """
 
     cell: Cell
     points: float
-    interval: Interval
+    interval: Interval | None
     wider: Interval | None
     by: str
 
@@ -65,25 +65,23 @@ def _bars(target: Target, role: Role, comparisons: Comparisons) -> list[Bar]:
     bars = []
     for base, cell in _adapted(target):
         mine, its = getattr(cell, role), getattr(base, role)
-        interval, wider, by = mine.minus(its), None, ""
+        interval, wider, by = None, None, ""
         if versus := beside.get(cell.column):
-            by_image = versus.judgements[-1].interval
-            interval = interval if by_image is None else by_image
+            interval = versus.judgements[-1].interval
             if len(versus.judgements) > 1:
                 widest = versus.judgements[0]
                 wider, by = widest.interval, {"subject": "person"}.get(widest.unit, widest.unit)
         points = 100 * sign * (mine.value - its.value)
-        wider = wider and _points(wider, sign)
-        bars.append(Bar(cell, points, _points(interval, sign), wider, by))
+        bars.append(Bar(cell, points, _points(interval, sign), _points(wider, sign), by))
     return bars
 
 
-def _points(interval: Interval, sign: int) -> Interval:
-    return Interval(*sorted(100 * sign * bound for bound in interval))
+def _points(interval: Interval | None, sign: int) -> Interval | None:
+    return interval and Interval(*sorted(100 * sign * bound for bound in interval))
 
 
 def _scale(bars: Iterable[Sequence[Bar]]) -> Scale:
-    bounds = [bound for some in bars for bar in some for bound in bar.interval]
+    bounds = [b for some in bars for bar in some for b in (bar.points, *(bar.interval or ()))]
     return Scale(*svg.enclosing([*bounds, 0.0], -100, 100), LEFT, RIGHT)
 
 
@@ -111,7 +109,6 @@ def _row(bar: Bar, x: Scale, top: float, strategies: Sequence[str]) -> list[Mark
     css = svg.series(bar.cell.column, strategies)
     start, end = sorted((x(0), x(bar.points)))
     middle = top + ROW / 2
-    low, high = map(x, bar.interval)
     marks = [
         svg.text(LEFT - 8, middle + 4, bar.cell.name, "name", "end"),
         svg.rect(start, top + 4, max(end - start, 0.5), ROW - 8, f"bar {css}", _said(bar)),
@@ -121,19 +118,22 @@ def _row(bar: Bar, x: Scale, top: float, strategies: Sequence[str]) -> list[Mark
         ends = (min(max(x(bound), LEFT), RIGHT) for bound in bar.wider)
         first, last = ((end, middle) for end in ends)
         marks.append(svg.line(first, last, "wider"))
-    return [
-        *marks,
-        svg.line((low, middle), (high, middle), "whisker"),
-        svg.line((low, middle - 3), (low, middle + 3), "whisker"),
-        svg.line((high, middle - 3), (high, middle + 3), "whisker"),
-    ]
+    if bar.interval is not None:
+        low, high = map(x, bar.interval)
+        marks += [
+            svg.line((low, middle), (high, middle), "whisker"),
+            svg.line((low, middle - 3), (low, middle + 3), "whisker"),
+            svg.line((high, middle - 3), (high, middle + 3), "whisker"),
+        ]
+    return marks
 
 
 def _said(bar: Bar) -> str:
-    text = f"{bar.cell.name} {signed(bar.points, 1)} ({_range(bar.interval)}"
+    known = [] if bar.interval is None else [_range(bar.interval)]
     if bar.wider is not None:
-        text += f", by {bar.by} {_range(bar.wider)}"
-    return f"{text})"
+        known.append(f"by {bar.by} {_range(bar.wider)}")
+    text = f"{bar.cell.name} {signed(bar.points, 1)}"
+    return f"{text} ({', '.join(known)})" if known else text
 
 
 def _range(interval: Interval) -> str:

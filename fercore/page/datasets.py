@@ -40,19 +40,19 @@ class DatasetView:
         name, role: as in the study.
         facts: from ``datasets.json``.
         parts: counts; empty where the manifests cannot be read, and ``missing`` says why.
-        twins: a sentence about identical images.
+        twins: sentences about identical images, in the set and, of a target, in the source too.
     """
 
     name: str
     role: str
     facts: DatasetFacts
     parts: list[Part]
-    twins: str
+    twins: tuple[str, ...]
     missing: str
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(filter(None, (*self.facts.notes, self.twins)))
+        return (*self.facts.notes, *self.twins)
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
@@ -62,12 +62,14 @@ class DatasetView:
 def views(study: StudyFiles, answers: StudyAnswers) -> list[DatasetView]:
     """Every dataset, the source first."""
     return [
-        _view(name, "source" if name == study.source else "target", facts, answers)
+        _view(name, "source" if name == study.source else "target", facts, answers, study.source)
         for name, facts in study.datasets.items()
     ]
 
 
-def _view(name: str, role: str, facts: DatasetFacts, answers: StudyAnswers) -> DatasetView:
+def _view(
+    name: str, role: str, facts: DatasetFacts, answers: StudyAnswers, source: str | None
+) -> DatasetView:
     try:
         images = {part: answers.images(name, part) for part in SPLITS}
         parts = [_part(part, images[part]) for part in SPLITS]
@@ -75,8 +77,11 @@ def _view(name: str, role: str, facts: DatasetFacts, answers: StudyAnswers) -> D
             share = answers.images(name, "train", int(percent))
             parts.insert(1, _part(f"{percent} % of train", share))
     except FercoreError as error:
-        return DatasetView(name, role, facts, [], "", str(error))
-    return DatasetView(name, role, facts, parts, _twins(images), "")
+        return DatasetView(name, role, facts, [], (), str(error))
+    twins = [_twins(images)]
+    if source is not None and source != name:
+        twins += _foreign_twins(images["test"], source, answers)
+    return DatasetView(name, role, facts, parts, tuple(twins), "")
 
 
 def _part(name: str, images: Images) -> Part:
@@ -102,3 +107,13 @@ def _twins(images: dict[str, Images]) -> str:
         f"{repeated:,} images have an identical twin in the set; {leaked:,} of "
         f"{len(images['test']):,} test images have one in train."
     )
+
+
+def _foreign_twins(test: Images, source: str, answers: StudyAnswers) -> list[str]:
+    """How many test images of a target the networks have seen already, in the source."""
+    try:
+        train = set(answers.images(source, "train").sha256)
+    except FercoreError:
+        return []  # said of the source itself
+    leaked = sum(digest in train for digest in test.sha256)
+    return [f"{leaked:,} of {len(test):,} test images have an identical twin in {source}'s train."]

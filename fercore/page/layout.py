@@ -9,9 +9,10 @@ from typing import Any
 
 import jinja2
 
-from fercore import report
+from fercore import evidence, questions, report, versus
 from fercore.answers import StudyAnswers
 from fercore.data.dataset import CLASSES
+from fercore.evidence import Evidence
 from fercore.findings import Target
 from fercore.page import (
     changes,
@@ -24,14 +25,11 @@ from fercore.page import (
     levels,
     making,
     memory,
-    questions,
-    versus,
 )
 from fercore.page.study import StudyFiles
-from fercore.page.versus import Comparisons
-from fercore.page.words import MINUS, listed, percent, signed
 from fercore.report import Table
 from fercore.results import Record
+from fercore.words import MINUS, listed, percent, signed
 
 Content = dict[str, Any]
 """What a section's template is given, as ``part``."""
@@ -55,13 +53,16 @@ class Material:
     """What the sections are made from."""
 
     study: StudyFiles
-    answers: StudyAnswers
-    comparisons: Comparisons
+    evidence: Evidence
     with_faces: bool
 
     @property
+    def answers(self) -> StudyAnswers:
+        return self.evidence.answers
+
+    @property
     def targets(self) -> list[Target]:
-        return self.study.targets
+        return self.evidence.targets
 
     @property
     def strategies(self) -> list[str]:
@@ -70,7 +71,7 @@ class Material:
 
     @cached_property
     def table(self) -> Table:
-        return report.make_table(self.study.records)
+        return report.make_table(self.evidence)
 
     def records_of(self, target: Target) -> list[Record]:
         return [record for record in self.study.records if record.target == target.name]
@@ -78,8 +79,7 @@ class Material:
 
 def lay_out(study: StudyFiles, refresh: int, with_faces: bool) -> str:
     """The page of a study as HTML; see ``page.write``."""
-    answers = StudyAnswers(study.directory)
-    material = Material(study, answers, versus.compare(study, answers), with_faces)
+    material = Material(study, evidence.gather(study.directory, study.records), with_faces)
     contents = ((id, title, gather(material)) for id, (title, gather) in SECTIONS.items())
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fercore.page"),
@@ -115,15 +115,13 @@ def _title(study: StudyFiles) -> str:
 def _questions(material: Material) -> Content | None:
     if not material.targets:
         return None
-    shared = material.comparisons
-    if any(target.shared_classes < len(CLASSES) for target in material.targets):
-        shared = versus.compare(material.study, material.answers, shared=True)
+    pairs = material.evidence.comparisons.pairs
     return {
-        "questions": questions.ask(material.study, material.comparisons, shared),
-        "pairs": [(*of, versus.rows(some)) for of, some in material.comparisons.pairs.items()],
+        "questions": material.table.answers,
+        "reading": questions.READING,
+        "unanswered": material.table.unanswered,
+        "pairs": [(*of, versus.rows(some)) for of, some in pairs.items()],
         "seeds": len(material.study.seeds),
-        "missing": material.comparisons.missing,
-        "answers": material.table.answers,
     }
 
 
@@ -135,16 +133,10 @@ def _baseline(material: Material) -> Content | None:
 def _table(material: Material) -> Content | None:
     if not material.targets:
         return None
-    study, answers, tables = material.study, material.answers, material.comparisons.tables
-    names = material.table.columns
-    blocks = []
-    for target, rows in zip(material.targets, material.table.blocks, strict=True):
-        held: list[str] = []
-        if tables:
-            both = tables[target.name, target.source], tables[target.name, target.name]
-            rows = (*rows, *levels.memory_rows(study, answers, *both, names))
-            held = levels.sentences(study, answers, *both)
-        blocks.append((target, rows, held))
+    blocks = [
+        (target, rows, levels.sentences(material.evidence, target))
+        for target, rows in zip(material.targets, material.table.blocks, strict=True)
+    ]
     return {"table": material.table, "blocks": blocks}
 
 
@@ -153,15 +145,16 @@ def _memory(material: Material) -> Content | None:
         return None
     strategies = material.strategies
     charts = [
-        memory.chart(target, material.records_of(target), strategies, number)
+        memory.chart(material.evidence, target, strategies, number)
         for number, target in enumerate(material.targets)
     ]
     return {"charts": charts, "legend": memory.legend(strategies)}
 
 
 def _changes(material: Material) -> Content | None:
-    charts = changes.charts(material.targets, material.comparisons, material.strategies)
-    return {"charts": charts, "paired": bool(material.comparisons.pairs)} if charts else None
+    comparisons = material.evidence.comparisons
+    charts = changes.charts(material.targets, comparisons, material.strategies)
+    return {"charts": charts, "paired": bool(comparisons.pairs)} if charts else None
 
 
 def _curves(material: Material) -> Content | None:

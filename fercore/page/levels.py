@@ -1,56 +1,27 @@
-"""What an accuracy is held against: chance, the commonest class, twins; and memory in numbers."""
+"""What an accuracy is held against: chance, the commonest class, twins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from fercore import measures
-from fercore.answer_table import AnswerTable, Estimate
-from fercore.answers import StudyAnswers
-from fercore.findings import Column, column_name
+from fercore.evidence import Evidence
+from fercore.findings import Column, Target, column_name
 from fercore.measures import Level
-from fercore.page.study import StudyFiles
-from fercore.page.words import percent
-from fercore.report import Row
 from fercore.statistics.levels import TwinEffect
+from fercore.words import percent
 
 
-def sentences(
-    study: StudyFiles, answers: StudyAnswers, source: AnswerTable, target: AnswerTable
-) -> list[str]:
-    """What the accuracies of one target are held against, on both test sets."""
+def sentences(evidence: Evidence, target: Target) -> list[str]:
+    """What the accuracies of one target are held against; nothing where answers are missing."""
     texts = []
-    for table in (source, target):
-        texts.append(_level(measures.measure_level(answers, table)))
-        texts += _twins(table.dataset, measures.twin_effects(answers, study.records, table))
+    for dataset in (target.source, target.name):
+        table = evidence.comparisons.tables.get((target.name, dataset))
+        if table is not None:
+            texts.append(_level(measures.measure_level(evidence.answers, table)))
+            effects = measures.twin_effects(evidence.answers, evidence.records, table)
+            texts += _twins(dataset, effects)
     return texts
-
-
-def memory_rows(
-    study: StudyFiles,
-    answers: StudyAnswers,
-    source: AnswerTable,
-    target: AnswerTable,
-    columns: Sequence[str],
-) -> list[Row]:
-    """Rows for the table with these columns: memory kept, and the harmonic mean of both accuracies.
-
-    No row where BL, to which memory is relative, was not tested.
-    """
-    if measures.BASELINE not in source.columns:
-        return []
-    found = {
-        column_name(one.column): one
-        for one in measures.measure_memory(answers, study.records, source, target)
-    }
-    known = [found.get(column) for column in columns]
-    return [
-        *_rows("memory kept, % of BL's", [None if one is None else one.retention for one in known]),
-        *_rows(
-            "harmonic mean of both", [None if one is None else one.harmonic_mean for one in known]
-        ),
-    ]
 
 
 def _level(level: Level) -> str:
@@ -72,18 +43,3 @@ def _twins(dataset: str, effects: dict[Column, TwinEffect]) -> list[str]:
                 f"{percent(effect.accuracy_without)} rather than {percent(effect.accuracy)}."
             )
     return texts
-
-
-def _rows(label: str, estimates: Sequence[Estimate | None]) -> list[Row]:
-    values = ("" if one is None else f"{100 * one.value:.2f}" for one in estimates)
-    return [
-        Row(label, tuple(values)),
-        Row("95 % interval", tuple(map(_interval, estimates)), detail=True),
-    ]
-
-
-def _interval(estimate: Estimate | None) -> str:
-    if estimate is None or estimate.interval is None:
-        return ""
-    low, high = estimate.interval
-    return f"{100 * low:.1f}..{100 * high:.1f}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fercore.evidence import Evidence
 from fercore.findings import Cell, Column, Target, column_name
+from fercore.measures import Memory
 from fercore.page import svg
 from fercore.page.svg import Chart, Mark, Point, Scale
 from fercore.results import Record
@@ -29,16 +31,15 @@ def pareto_front(cells: Sequence[Cell]) -> list[Cell]:
     return sorted(front, key=lambda cell: cell.target.value)
 
 
-def chart(
-    target: Target, records: Sequence[Record], strategies: Sequence[str], number: int
-) -> Chart:
+def chart(found: Evidence, target: Target, strategies: Sequence[str], number: int) -> Chart:
     """One point a run: its accuracy on the source over that on the target."""
     cells = list(target.cells.values())
-    runs = [record for record in records if record.target == target.name]
-    x, y = _scales(cells, runs)
+    runs = [record for record in found.records if record.target == target.name]
+    known = [one for cell in cells if (one := found.memory.get((target.name, cell.column)))]
+    x, y = _scales(known, runs)
     front = pareto_front(cells)
     marks = [*_frame(x, y, target), *_baseline(x, y, target), *_front(x, y, front)]
-    marks += [mark for cell in cells for mark in _intervals(x, y, cell, strategies)]
+    marks += [mark for one in known for mark in _intervals(x, y, one, strategies)]
     points = [(x(100 * (r.target_accuracy or 0)), y(100 * r.source_accuracy)) for r in runs]
     for record, point in zip(runs, points, strict=True):
         column = record.strategy, record.amount
@@ -56,9 +57,9 @@ def chart(
     )
 
 
-def _scales(cells: Sequence[Cell], runs: Sequence[Record]) -> tuple[Scale, Scale]:
-    across = [100 * bound for cell in cells for bound in cell.target.interval]
-    along = [100 * bound for cell in cells for bound in cell.source.interval]
+def _scales(known: Sequence[Memory], runs: Sequence[Record]) -> tuple[Scale, Scale]:
+    across = [100 * bound for one in known for bound in one.target.interval or ()]
+    along = [100 * bound for one in known for bound in one.source.interval or ()]
     across += [100 * (record.target_accuracy or 0) for record in runs]
     along += [100 * record.source_accuracy for record in runs]
     return (
@@ -113,16 +114,18 @@ def _front(x: Scale, y: Scale, front: Sequence[Cell]) -> list[Mark]:
     return [svg.path(points, "front")] if len(points) > 1 else []
 
 
-def _intervals(x: Scale, y: Scale, cell: Cell, strategies: Sequence[str]) -> list[Mark]:
-    """95 % intervals of both accuracies, as a cross."""
-    at = x(100 * cell.target.value), y(100 * cell.source.value)
-    low, high = cell.target.interval
-    bottom, top = cell.source.interval
-    css = f"spread {svg.series(cell.column, strategies)}"
-    return [
-        svg.line((x(100 * low), at[1]), (x(100 * high), at[1]), css),
-        svg.line((at[0], y(100 * bottom)), (at[0], y(100 * top)), css),
-    ]
+def _intervals(x: Scale, y: Scale, known: Memory, strategies: Sequence[str]) -> list[Mark]:
+    """95 % intervals of both accuracies, as a cross; no line where one person alone was tested."""
+    at = x(100 * known.target.value), y(100 * known.source.value)
+    css = f"spread {svg.series(known.column, strategies)}"
+    marks = []
+    if known.target.interval is not None:
+        low, high = (x(100 * bound) for bound in known.target.interval)
+        marks.append(svg.line((low, at[1]), (high, at[1]), css))
+    if known.source.interval is not None:
+        low, high = (y(100 * bound) for bound in known.source.interval)
+        marks.append(svg.line((at[0], low), (at[0], high), css))
+    return marks
 
 
 def _labels(

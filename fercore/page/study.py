@@ -14,7 +14,7 @@ import msgspec
 from fercore import results
 from fercore.errors import FercoreError
 from fercore.files import read_json
-from fercore.findings import Column, Target, by_target
+from fercore.findings import Column
 from fercore.results import Record
 from fercore.run_directory import DatasetFacts, RunDirectory
 
@@ -134,11 +134,6 @@ class StudyFiles:
         """Of all tested runs, with forgetting and gain."""
         return results.compared([record for run in self.runs for record in run.records])
 
-    @cached_property
-    def targets(self) -> list[Target]:
-        """What the records say of each target."""
-        return by_target(self.records)
-
     @property
     def source(self) -> str | None:
         return next(iter(self.datasets), None)
@@ -170,13 +165,6 @@ class StudyFiles:
     def starts_from_baseline(self, run: RunFiles) -> bool:
         """Whether BL is what a run starts from, directly or not."""
         return self.lineage(run)[-1].facts.strategy.name == "BL"
-
-    def knows_source(self, column: Column) -> bool:
-        """Whether networks of a column have learned from the source, now or before."""
-        runs = (run for run in self.runs if run.column == column)
-        return any(
-            self.source in run.facts.learned_from for one in runs for run in self.lineage(one)
-        )
 
 
 def read(directory: RunDirectory, planned: Sequence[str] = ()) -> StudyFiles:

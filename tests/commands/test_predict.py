@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from fercore import cli
@@ -33,3 +34,17 @@ def test_predict_finds_faces_and_draws_them(cpu, tiny, capsys, monkeypatch):
     monkeypatch.setattr("fercore.faces.open_detector", lambda: None)
     assert cli.main(photo) == 0
     assert "No face was looked for" in capsys.readouterr().out
+
+
+def test_precision_is_that_of_the_device(tiny, capsys):
+    Image.new("L", (48, 48), 90).save("photo.png")
+
+    def seen(*arguments):
+        assert cli.main(["predict", tiny, "photo.png", "--json", *arguments]) == 0
+        (face,) = json.loads(capsys.readouterr().out)
+        return list(face["probabilities"].values())
+
+    exact = seen("--device", "reference")
+    rounded = seen("--device", "emulated", "--precision", "bf16")
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert rounded != seen("--device", "emulated") == pytest.approx(exact, rel=1e-5)

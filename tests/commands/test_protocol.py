@@ -178,7 +178,7 @@ def test_a_real_ctrl_c_and_a_resume(cpu, faces, number, jobs):
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{listen}; from fercore.cli import main; import sys; sys.exit(main())"
     study = [*faces, "--model", "tiny", "--epochs", "500", "--strategies", "BL", "--out", "run"]
-    study += ["--jobs", jobs]
+    study += ["--jobs", jobs, "--verbose"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, "protocol", *study],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

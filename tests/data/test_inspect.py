@@ -213,6 +213,18 @@ def test_synthetic_sets_are_marked_in_red(tmp_path):
     assert red(sheet(replace(dataset, synthetic=True), tmp_path)) > 100
 
 
+def test_letters_that_the_font_has_not_are_drawn_as_others(tmp_path):
+    """Pillow's font draws the same box for whatever it does not know."""
+
+    def named(name: str, person: str) -> np.ndarray:
+        return sheet(replace(flat([1], [0]), name=name, subjects=(person,)), tmp_path)
+
+    drawn = named("Fête", "Noël-Ånn")
+    np.testing.assert_array_equal(drawn, named("Fete", "Noel-Ann"))
+    assert (drawn != named("Fete", "No\ufffel-Ann")).any()
+    np.testing.assert_array_equal(named("lab", "中\udcff"), named("lab", "??"))
+
+
 def test_a_sheet_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
 

@@ -7,8 +7,8 @@ from fercore.answers import StudyAnswers
 from fercore.findings import by_target
 from fercore.page import changes
 from fercore.page.study import read
-from fercore.page.versus import Comparisons, compare
-from fercore.page.words import signed
+from fercore.versus import Comparisons, compare
+from fercore.words import signed
 from tests.page.folder import StudyFolder
 from tests.records import study
 
@@ -23,13 +23,13 @@ def marks(chart, css):
     return [mark for mark in chart.marks if css in mark.attributes["class"].split()]
 
 
-def test_forgetting_and_gain_with_their_intervals_in_words():
+def test_forgetting_and_gain_in_words():
     ((name, (lost, won)),) = charts(study())
     assert name == "jaffe"
     assert lost.title == "fer2013 accuracy lost"
-    # Newcombe for 600 and 500 of 1000; TO loses 40 points; BL itself has no bar.
-    assert lost.description.startswith("In points: FC 50 +10.0 (+5.6 to +14.3); FC 100 +15.0")
-    assert "FU 50 0.0 (" in lost.description
+    # TO loses 40 points; BL itself has no bar; without answers there is no interval.
+    assert lost.description.startswith("In points: FC 50 +10.0; FC 100 +15.0; FU 50 0.0; FU 100")
+    assert not marks(lost, "whisker")
     assert "FU 100 +30.0" in won.description
     assert "BL" not in lost.description
 
@@ -64,8 +64,10 @@ def test_paired_intervals_where_answers_are_known(tmp_path):
     folder = StudyFolder(tmp_path / "run")
     folder.write_study()
     found = read(folder.directory)
-    comparisons = compare(found, StudyAnswers(folder.directory))
-    ((_, (lost, won)),) = changes.charts(found.targets, comparisons, STRATEGIES)
+    comparisons = compare(StudyAnswers(folder.directory), found.records)
+    targets = by_target(found.records)
+    ((_, (lost, won)),) = changes.charts(targets, comparisons, STRATEGIES)
+    assert len(marks(lost, "whisker")) == 6 * 3
     # FU 50 is right and wrong on just the images that BL is: nothing can vary.
     assert "FU 50 0.0 (0.0 to 0.0" in lost.description
     beside = {v.name: v for v in comparisons.against("tgt", "tgt", ("BL", None))}

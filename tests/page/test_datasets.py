@@ -45,7 +45,21 @@ def test_twins_within_a_set(folder):
     assert source.notes[-1] == (
         "2 images have an identical twin in the set; 1 of 21 test images have one in train."
     )
-    assert target.notes[-1] == "No two images of the three parts are identical."
+    assert target.notes[1] == "No two images of the three parts are identical."
+
+
+def test_twins_in_the_source_that_the_networks_have_seen(folder):
+    twins = {"fear/test-1.png": "a" * 64, "sad/test-0.png": "b" * 64, "sad/train-0.png": "c" * 64}
+    folder.write_manifest("tgt", **twins)
+    folder.write_manifest(
+        "src",
+        **{"sad/train-0.png": "a" * 64, "sad/train-1.png": "b" * 64},  # learned, and then tested
+        **{"sad/test-0.png": "b" * 64, "sad/train-2.png": "c" * 64},
+    )
+    source, target, other = views(folder)
+    assert target.notes[-1] == "2 of 21 test images have an identical twin in src's train."
+    assert other.notes[-1].startswith("0 of 21 test images have")
+    assert not any("src's train" in note for note in source.notes)
 
 
 def test_notes_and_skipped_files_are_kept(folder):

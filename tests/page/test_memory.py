@@ -3,16 +3,19 @@
 import msgspec
 import pytest
 
+from fercore import evidence
 from fercore.findings import by_target
 from fercore.page import memory
-from tests.records import record, study
+from fercore.page.study import read
+from tests.page.folder import StudyFolder
+from tests.records import record, study, unanswered
 
 STRATEGIES = ["BL", "FC", "FU", "TO"]
 
 
 def chart(records):
     (target,) = by_target(records)
-    return memory.chart(target, records, STRATEGIES, 0)
+    return memory.chart(unanswered(records), target, STRATEGIES, 0)
 
 
 def marks(chart, css):
@@ -99,3 +102,20 @@ def test_labels_do_not_cover_each_other():
                 or other_x >= x + 5.6 * len(text)
             )
             assert apart, (text, other)
+
+
+def test_crosses_are_the_intervals_of_both_accuracies(tmp_path):
+    folder = StudyFolder(tmp_path / "run")
+    folder.write_study()
+    found = evidence.gather(folder.directory, read(folder.directory).records)
+    drawn = memory.chart(found, found.targets[0], STRATEGIES, 0)
+    across, along = marks(drawn, "spread")[:2]  # of BL
+    known = found.memory["tgt", ("BL", None)]
+    ticks = marks(drawn, "tick")
+    below = [(float(t.text), float(t.attributes["x"])) for t in ticks if is_below(t)]
+    beside = [(float(t.text), float(t.attributes["y"]) - 3.5) for t in ticks if not is_below(t)]
+    ends = [read_off(below, 100 * bound) for bound in known.target.interval]
+    assert [float(across.attributes[x]) for x in ("x1", "x2")] == pytest.approx(ends, abs=0.2)
+    ends = [read_off(beside, 100 * bound) for bound in known.source.interval]
+    assert [float(along.attributes[y]) for y in ("y1", "y2")] == pytest.approx(ends, abs=0.2)
+    assert not marks(chart(study()), "spread")  # nothing is known without answers

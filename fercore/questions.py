@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fercore.answer_table import Estimate
 from fercore.comparison import Judgement, Verdict
 from fercore.data.dataset import CLASSES
-from fercore.findings import Cell, Target
+from fercore.evidence import Evidence
+from fercore.findings import Accuracy, Cell, Target
 from fercore.measures import BASELINE
-from fercore.page.study import StudyFiles
-from fercore.page.versus import Comparisons, Versus
-from fercore.page.words import listed, percent, points
+from fercore.versus import Versus
+from fercore.words import listed, percent, points
 
 ALONE = "TO"
 """The strategy that never sees the source."""
@@ -36,39 +37,37 @@ Phrases = Mapping[Verdict, tuple[str, str]]
 """What is said of one network, and of several, with each verdict."""
 
 
-def ask(study: StudyFiles, comparisons: Comparisons, shared: Comparisons) -> list[Question]:
-    """The three questions; none without comparisons.
+READING = (
+    "In brackets the difference in points over the same test images. Less, more, better, worse and "
+    "not distinguishable are verdicts of paired tests at 0.05, after Holm's correction for all "
+    "pairs of networks with the same amount on that test set."
+)
+"""What the sentences mean."""
 
-    Args:
-        study: what is asked.
-        comparisons: over all classes.
-        shared: over the classes that source and target both have.
-    """
-    if not comparisons.pairs:
+
+def ask(evidence: Evidence) -> list[Question]:
+    """The three questions; none without comparisons."""
+    if not evidence.comparisons.pairs:
         return []
-    return [
-        _memory(study.targets, comparisons, shared),
-        _best(study.targets, comparisons),
-        _transfer(study, comparisons),
-    ]
+    return [_memory(evidence), _best(evidence), _transfer(evidence)]
 
 
 # -- 1: memory --------------------------------------------------------------------------------
 
 
-def _memory(targets: Sequence[Target], comparisons: Comparisons, shared: Comparisons) -> Question:
-    source = targets[0].source
+def _memory(evidence: Evidence) -> Question:
+    source = evidence.targets[0].source
     phrases: Phrases = {
         "worse": (f"knows less of {source} than BL", f"know less of {source} than BL"),
         "better": (f"knows more of {source} than BL", f"know more of {source} than BL"),
         "not distinguishable": _alike("BL"),
     }
     every, answers = [], []
-    for target in targets:
-        against = comparisons.against(target.name, source, BASELINE)
+    for target in evidence.targets:
+        against = evidence.comparisons.against(target.name, source, BASELINE)
         texts = [*_verdicts(against, phrases, source), *_basis(against, source)]
         if target.shared_classes < len(CLASSES):
-            among = shared.against(target.name, source, BASELINE)
+            among = evidence.shared.against(target.name, source, BASELINE)
             both = f"Over the {target.shared_classes} classes that both sets have, "
             texts += [both + text for text in _verdicts(among, phrases, source)]
         every += against
@@ -83,19 +82,19 @@ def _memory(targets: Sequence[Target], comparisons: Comparisons, shared: Compari
 # -- 2: both sets -----------------------------------------------------------------------------
 
 
-def _best(targets: Sequence[Target], comparisons: Comparisons) -> Question:
+def _best(evidence: Evidence) -> Question:
     named: dict[str, list[str]] = {}
-    for target in targets:
+    for target in evidence.targets:
         named.setdefault(target.best().name, []).append(target.name)
     best = "; ".join(f"{name} for {listed(of)}" for name, of in named.items())
     return Question(
         "Which strategy is best on both sets?",
         f"By the mean of both validation accuracies: {best}.",
-        [(target.name, _about_best(target, comparisons)) for target in targets],
+        [(target.name, _about_best(target, evidence)) for target in evidence.targets],
     )
 
 
-def _about_best(target: Target, comparisons: Comparisons) -> list[str]:
+def _about_best(target: Target, evidence: Evidence) -> list[str]:
     best, *others = sorted(target.cells.values(), key=lambda c: c.validation, reverse=True)
     images = " and ".join(f"{n:,}" for n in best.validation_images)
     chosen = (
@@ -104,33 +103,39 @@ def _about_best(target: Target, comparisons: Comparisons) -> list[str]:
     )
     if others:
         chosen += f". Next comes {others[0].name} with {percent(others[0].validation)}"
-    texts = [f"{chosen}.", f"On test images it reaches {_both(best, target)}."]
+    texts = [f"{chosen}.", f"On test images it reaches {_both(best, target, evidence)}."]
     for dataset in (target.source, target.name):
         phrases: Phrases = {
             "worse": _than("worse", best.name, dataset),
             "better": _than("better", best.name, dataset),
             "not distinguishable": _alike(f"{best.name} on {dataset}"),
         }
-        against = comparisons.against(target.name, dataset, best.column)
+        against = evidence.comparisons.against(target.name, dataset, best.column)
         texts += [*_verdicts(against, phrases, dataset), *_basis(against, dataset)]
     return texts
 
 
-def _both(cell: Cell, target: Target) -> str:
-    parts = []
-    for name, accuracy in ((target.source, cell.source), (target.name, cell.target)):
-        low, high = accuracy.interval
-        parts.append(
-            f"{percent(accuracy.value)} on {name} ({100 * low:.1f} to {100 * high:.1f}, "
-            f"n={accuracy.n:,})"
-        )
-    return " and ".join(parts)
+def _both(cell: Cell, target: Target, evidence: Evidence) -> str:
+    known = evidence.memory.get((target.name, cell.column))
+    return " and ".join(
+        [
+            _reached(target.source, cell.source, known.source if known else None),
+            _reached(target.name, cell.target, known.target if known else None),
+        ]
+    )
+
+
+def _reached(dataset: str, accuracy: Accuracy, known: Estimate | None) -> str:
+    interval = ""
+    if known is not None and known.interval is not None:
+        interval = "{:.1f} to {:.1f}, ".format(*(100 * bound for bound in known.interval))
+    return f"{percent(accuracy.value)} on {dataset} ({interval}n={accuracy.n:,})"
 
 
 # -- 3: transfer ------------------------------------------------------------------------------
 
 
-def _transfer(study: StudyFiles, comparisons: Comparisons) -> Question:
+def _transfer(evidence: Evidence) -> Question:
     title = "Does transfer help at all?"
     phrases: Phrases = {
         "better": _than("better", "training on the target alone"),
@@ -139,11 +144,14 @@ def _transfer(study: StudyFiles, comparisons: Comparisons) -> Question:
     }
     every: list[Versus] = []
     answers = []
-    for target in study.targets:
+    for target in evidence.targets:
         texts, mine = [], []
         for column in (column for column in target.cells if column[0] == ALONE):
-            against = comparisons.against(target.name, target.name, column)
-            against = [v for v in against if v.column != BASELINE and study.knows_source(v.column)]
+            against = [
+                other
+                for other in evidence.comparisons.against(target.name, target.name, column)
+                if other.column != BASELINE and evidence.knows_source(target, other.column)
+            ]
             reached = target.cells[column].target
             texts.append(
                 f"With {column[1]} % of {target.name}'s training images and nothing else, a "

@@ -2,9 +2,9 @@
 
 import pytest
 
+from fercore import words
 from fercore.metrics import Interval
-from fercore.page import words
-from fercore.page.words import MINUS
+from fercore.words import MINUS
 
 
 def test_changes_have_signs_but_nought_has_none():

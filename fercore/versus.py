@@ -12,8 +12,8 @@ from fercore.comparison import Comparison, Judgement, Verdict
 from fercore.errors import FercoreError
 from fercore.findings import Column, column_name
 from fercore.metrics import Interval
-from fercore.page.study import StudyFiles
-from fercore.page.words import MINUS, points, points_range
+from fercore.results import Record
+from fercore.words import MINUS, points, points_range
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,12 @@ class Comparisons:
         return found
 
 
-def compare(study: StudyFiles, answers: StudyAnswers, *, shared: bool = False) -> Comparisons:
+def compare(
+    answers: StudyAnswers, records: Sequence[Record], *, shared: bool = False
+) -> Comparisons:
     """The comparisons of all tested networks; ``shared``: over the classes that both sets have."""
     try:
-        read = read_tables(answers, study.records, shared=shared)
+        read = read_tables(answers, records, shared=shared)
     except FercoreError as error:
         return Comparisons({}, {}, str(error))
     tables = {(table.target, table.dataset): table for table in read}
