@@ -55,23 +55,24 @@ def run(arguments: argparse.Namespace) -> None:
         "machine": machine.describe(),
         "rows": [],
     }
-    print(
-        f"{'without':<20}{'ms with':>10}{'without':>10}{'saves us':>10}{'MB':>9}"
-        f"{'predicted us':>14}"
-    )
+    columns = f"{'ms with':>10}{'without':>10}{'saves us':>10}{'MB':>9}{'predicted us':>14}"
+    print(f"{'without':<20}{columns}")
     fusions = arguments.fusion or list(FUSIONS)
     for row in rows(workload, backend, [NOTHING, *fusions], arguments.seconds):
         row["predicted_seconds"] = row["bytes"] / copy
         result["rows"].append(row)
-        print(
-            f"{row['without']:<20}{row['seconds'] * 1e3:>10.3f}"
-            f"{row['seconds_without'] * 1e3:>10.3f}"
-            f"{row['saved_seconds'] * 1e6:>10.1f}{row['bytes'] / 1e6:>9.1f}"
-            f"{row['predicted_seconds'] * 1e6:>14.1f}",
-            flush=True,
-        )
+        print(line(row), flush=True)
         if arguments.out:
             arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def line(row: dict[str, Any]) -> str:
+    """Of the table that is printed."""
+    ours, theirs, saved = row["seconds"], row["seconds_without"], row["saved_seconds"]
+    return (
+        f"{row['without']:<20}{ours * 1e3:>10.3f}{theirs * 1e3:>10.3f}{saved * 1e6:>10.1f}"
+        f"{row['bytes'] / 1e6:>9.1f}{row['predicted_seconds'] * 1e6:>14.1f}"
+    )
 
 
 def rows(

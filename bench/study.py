@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--model", default="svgg10", choices=models.NAMES)
     parser.add_argument("--epochs", type=int, help="of the protocol (the recipe's)")
-    parser.add_argument("--short", action="store_true", help="no more updates than epochs ask for")
+    parser.add_argument("--short", action="store_true", help="two strategies, few updates")
     parser.add_argument("--fit", nargs="+", default=[], metavar="DEVICE:PRECISION")
     parser.add_argument("--fit-model", default="tiny", choices=models.NAMES)
     parser.add_argument("--fit-epochs", type=int, default=3)
@@ -63,7 +63,14 @@ def parts(arguments: argparse.Namespace) -> list[tuple[str, list[str]]]:
         words += ["--precision", arguments.precision]
         words += ["--epochs", str(arguments.epochs)] if arguments.epochs else []
         if arguments.short:
-            words += ["--finetune-epochs", "1", "--set", "recipe.min_steps=1"]
+            words += [
+                "--finetune-epochs",
+                "1",
+                "--set",
+                "recipe.min_steps=1",
+                "--strategies",
+                "BL,FC",
+            ]
         found.append(("protocol", words))
     return found
 

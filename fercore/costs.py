@@ -135,9 +135,10 @@ def _gpu(
     return Limits(name, source, 1e12 * copy, products, arch)
 
 
-# Peaks of dense products, as quoted from NVIDIA's data sheets: "H100 Tensor Core GPU" (SXM: 66.9,
-# 494.7 and 989.4 TFLOP/s, 3.35 TB/s), "A100 Tensor Core GPU" (80 GB SXM: 19.5, 156 and 312, 2,039
-# GB/s) and "T4" (8.1 in fp32; its 256 bits at 5,001 MHz, twice a cycle, are 320 GB/s).
+# Peaks of dense products. NVIDIA's sheets were not read at the source: these are the figures that
+# others give of them. H100 SXM (glennklockwood.com/garden/processors/h100): 66.9, 494.7 and 989.4
+# TFLOP/s, 3.35 TB/s. A100 80 GB SXM (the same, /A100, which names the sheet): 19.5, 156 and 312,
+# 2,039 GB/s. T4: 8.1; 320 GB/s follow from its 256 bits at 5,001 MHz, twice a cycle.
 _PEAKS = "peaks of the data sheet, which nothing reaches"
 GPUS = {
     "h200": _gpu("h200", "reached by cuBLAS and a copy", 90, 4.3, 50, 410, 790),
