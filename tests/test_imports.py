@@ -157,6 +157,7 @@ def test_no_room_imports_itself_by_a_detour():
 WITHOUT_ENGINE = (
     *("answers", "answer_table", "comparison", "data", "measures", "metrics"),
     *("drift", "page", "report", "statistics"),
+    *("evidence", "findings", "questions", "versus", "words"),
 )
 
 

@@ -131,7 +131,7 @@ def _intervals(x: Scale, y: Scale, known: Memory, strategies: Sequence[str]) -> 
 def _labels(
     x: Scale, y: Scale, cells: Sequence[Cell], points: Sequence[Point], strategies: Sequence[str]
 ) -> list[Mark]:
-    """Names beside the points, each at the first place around it that is free."""
+    """Names beside the points, each at the first place that is free: off its cross, then on it."""
     taken = [(px - 6, py - 6, px + 6, py + 6) for px, py in points]
     marks = []
     for cell in cells:
@@ -141,9 +141,9 @@ def _labels(
             (px + dx if dx > 0 else px + dx - width, py + dy)
             for distance in (8, 16, 26)
             for dx, dy in (
+                *((distance, 3 - distance), (distance, distance + 4)),
+                *((-distance, 3 - distance), (-distance, distance + 4)),
                 *((distance, 3.5), (-distance, 3.5)),
-                *((distance * 0.7, -distance * 0.7), (distance * 0.7, distance + 3)),
-                *((-distance * 0.7, -distance * 0.7), (-distance * 0.7, distance + 3)),
             )
         ]
         boxes = [(left, base - 8, left + width, base + 2) for left, base in places]
