@@ -11,7 +11,6 @@ import pytest
 
 from cuda_kernels.emulated import EmulatedGraph
 from fercore import backends, features, freeze
-from fercore.autograd import backward
 from fercore.config import Recipe
 from fercore.errors import FercoreError
 from fercore.evaluation import Evaluator
@@ -90,7 +89,7 @@ def epoch_by_hand(one, epoch):
         )
         context = Context(training=True, rng=backend.from_host(rng), dropout=one.recipe.dropout)
         loss = SoftmaxCrossEntropy(stepper.statistics)(one.model(x, context), y)
-        one.optimizer.update(backend, backward(loss))
+        one.optimizer.minimise(backend, loss)
     return stepper.finish_epoch()
 
 

@@ -30,7 +30,10 @@ def test_same_functions_and_parameters(operation):
     pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
     mine = functions(importlib.import_module(f"cuda_kernels.numba_kernels.{operation}"))
     twin = functions(importlib.import_module(f"cuda_kernels.{operation}"))
-    for name, parameters in twin.items():
-        twin[name] = [one for one in parameters if one[0] not in CUDA_ONLY]
+    twin = {
+        name: [one for one in parameters if one[0] not in CUDA_ONLY]
+        for name, parameters in twin.items()
+        if name != "gradient_slices"  # a gradient is summed at once here
+    }
     assert mine == twin
     assert mine
