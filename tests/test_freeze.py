@@ -262,9 +262,10 @@ def test_masked_entries_do_not_count_in_the_clipping_norm(backend, masks):
     gradients: dict[str, np.ndarray] = {}
 
     def observe(_backend: Any, found: Any) -> None:
+        found = dict(found)
         for name, parameter in training.optimizer.parameters.items():
             gradients[name] = backend.to_host(found[parameter]).astype(np.float64)
-        update(_backend, found)
+        update(_backend, found.items())
 
     update, training.optimizer.update = training.optimizer.update, observe
     training.step()
