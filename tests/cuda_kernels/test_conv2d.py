@@ -366,8 +366,8 @@ BUGS = {
         "place.cuh",
     ),
     "matrix read past the end": Bug(
-        "return i < count ? Place{static_cast<i64>",
-        "return i <= count ? Place{static_cast<i64>",
+        "place_if(i < count,",
+        "place_if(i <= count,",
         r"weight\[\d+\] is outside its 135 entries",
         "place.cuh",
     ),
