@@ -23,6 +23,7 @@ from fercore.backends.device import BF16, DeviceBackend
 from fercore.backends.interface import Augmentation, Backend
 from fercore.backends.sketch import SketchBackend
 from fercore.functions import SoftmaxCrossEntropy, augment
+from fercore.fusions import separate
 from fercore.nn import Context
 from fercore.optim import Optimizer
 from fercore.step import Call, record
@@ -87,14 +88,21 @@ class Case:
 def cases(model: str, batch: int, *, narrow: bool = False) -> list[Case]:
     """Every call of a step of ``model`` at one batch size, in float32 or (``narrow``) in bf16.
 
-    A second step, with normalisation and Adam, adds the methods that the first does not call.
+    A second step, with normalisation and Adam, adds the methods that the first does not call, and
+    one whose epilogues' gradients are calls of their own those of pooled layers.
     """
     precision: Precision = "bf16" if narrow else "fp32"
     adam = Recipe(optimizer="adam")
     plain = _record(model, batch, Recipe(clip_norm=1.0), precision)
     normalised = _record(f"{model.partition('-')[0]}-bn", batch, adam, precision)
+    apart = _record(model, batch, Recipe(), precision, without=("epilogue_gradient",))
     called = {call.method for call in plain}
     every = [*plain, *(call for call in normalised if call.method not in called)]
+    every += [
+        call
+        for call in apart
+        if call.method == "epilogue_gradient" and call.kwargs["epilogue"] == "relu_pool"
+    ]
     return [_case(number, call) for number, call in enumerate(every)]
 
 
@@ -104,9 +112,11 @@ def distinct(every: Sequence[Case]) -> list[Case]:
     return sorted(by_shapes.values(), key=lambda case: (-case.product[0], -case.bytes))
 
 
-def _record(model: str, batch: int, recipe: Recipe, precision: Precision) -> Sequence[Call]:
+def _record(
+    model: str, batch: int, recipe: Recipe, precision: Precision, without: Sequence[str] = ()
+) -> Sequence[Call]:
     backend = SketchBackend(precision)
-    net = models.build(model, classes=CLASSES, seed=None, backend=backend)
+    net = separate(models.build(model, classes=CLASSES, seed=None, backend=backend), without)
     optimizer = Optimizer(net.parameters(), recipe, backend)
     images, labels = backend.empty((batch, SIZE, SIZE), "uint8"), backend.empty((batch,), "int32")
     rng, statistics = backend.empty((4,), "uint32"), backend.empty((4,), "float64")

@@ -28,7 +28,8 @@ def device():
 
 
 def is_narrow(method, name):
-    return name in ACTIVATIONS or (name == "weight" and method.startswith(("conv2d", "linear")))
+    weight = name == "weight" and method.startswith(("conv2d", "linear"))
+    return name in ACTIVATIONS or weight or (method, name) == ("gather", "table")
 
 
 def arguments(method):
@@ -93,6 +94,7 @@ REFUSED = [
     if narrow
     if (method, index) != ("linear_forward", 3)  # a float32 result is logits
     if method != "accumulate"  # which adds the gradients of parameters, too
+    if method != "gather"  # which takes rows of any kind
 ]
 
 

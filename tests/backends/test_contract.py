@@ -17,6 +17,7 @@ from tests.backends.test_interface import METHODS
 
 NO_ARITHMETIC = {
     "build_info",
+    "runs_at_once",
     "empty",
     "from_host",
     "to_host",

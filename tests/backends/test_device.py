@@ -147,7 +147,7 @@ def test_a_gpu_without_the_tensor_cores(cupy, monkeypatch, precision):
 
 @pytest.mark.parametrize("name", ["cuda", "emulated"])
 def test_a_precision_that_nobody_has(cupy, name):
-    with pytest.raises(ValueError, match="must be fp32, tf32, bf16 or bf16x3, not fp16"):
+    with pytest.raises(FercoreError, match="precision cannot be 'fp16'; did you mean 'bf16'"):
         backends.get(name, precision="fp16")
 
 

@@ -100,7 +100,10 @@ def test_fusions_are_taken_away_one_by_one(narrow, tmp_path, device):
     rows = json.loads(out.read_text())["rows"]
     assert [row["without"] for row in rows] == ["nothing", *ablation.FUSIONS]
     assert rows[0]["bytes"] == 0
-    assert all(row["bytes"] > 0 and row["predicted_seconds"] > 0 for row in rows[1:])
+    nothing = {"cpu": {"nothing", "update"}, "emulated": {"nothing"}}[device]  # a CPU has no slices
+    for row in rows:
+        saves = row["without"] not in nothing
+        assert (row["bytes"] > 0) == (row["predicted_seconds"] > 0) == saves
     assert all(row["seconds"] > 0 and row["seconds_without"] > 0 for row in rows)
 
 

@@ -45,8 +45,8 @@ def test_computes_and_keeps_only_what_is_wanted(random, epilogue, wanted):
     want_x, want_weight, want_bias = wanted
 
     expected = ["epilogue_gradient"] * (epilogue != "none")
-    expected += ["linear_weight_gradient"] * (want_weight or want_bias)
     expected += ["linear_input_gradient"] * want_x
+    expected += ["linear_weight_gradient"] * (want_weight or want_bias)
     assert list(seen.calls()) == expected
     for call in seen.backward:
         if call.method == "linear_weight_gradient":
