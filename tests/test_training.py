@@ -326,8 +326,8 @@ def one_step(name, training, rows=12):
     recipe = msgspec.structs.replace(RECIPE, label_smoothing=0.1, class_weights="balanced")
     optimizer = Optimizer(model.parameters(), recipe, backend)
     stepper = Stepper(model, optimizer, training, recipe, backend, FeatureStore().shelf())
-    stepper.start_epoch(1, 0, 1)
-    stepper.step(np.arange(rows), 0.02, (1, 0, 1, 0))
+    stepper.start_epoch(1, 0, 1, [0.02] * stepper.steps)
+    stepper.step(rows)
     return backend.to_host(stepper.statistics), model.state()
 
 
