@@ -18,8 +18,8 @@ from fercore.step import Plan
 IN_FLIGHT = 64
 """Steps that are asked for before the host waits for the backend.
 
-The host then is idle for as long as the backend takes to begin again, some ten microseconds: little
-beside 64 of the shortest steps. And whoever presses Ctrl-C waits for 64 steps at most.
+The backend then stands still until the next step reaches it, which is little beside 64 steps. And
+whoever presses Ctrl-C waits for 64 steps at most.
 """
 
 

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -78,8 +78,6 @@ class DeviceBackend(Backend):
     def __init__(
         self, runtime: Any, package: str = "cuda_kernels", precision: Precision = "fp32"
     ) -> None:
-        if precision not in get_args(Precision):
-            raise ValueError(f"precision must be fp32, tf32, bf16 or bf16x3, not {precision}")
         if precision != "fp32" and runtime.arch < TENSOR_CORES:
             raise FercoreError(
                 f"backend {self.name}: {precision} needs the tensor cores of sm_{TENSOR_CORES} or "
