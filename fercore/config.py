@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from fercore.config_checks import check, check_dataset
 from fercore.data import parse_spec
+from fercore.data.dataset import class_count
 from fercore.data.splits import RULES
 from fercore.errors import FercoreError
 from fercore.freeze import STRATEGIES, Strategy
@@ -162,6 +163,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         targets: the datasets to adapt to
         strategies: the columns of the table
         amounts: percent of a target's training images
+        contempt: whether it is an eighth class; few sets have images of it
         splits: paper, strict, or a folder of manifests <dataset>.csv
         model: svgg10, svgg5 or tiny, each also with -bn
         baseline: a finished network (.safetensors) to be BL; without it, BL is trained
@@ -179,6 +181,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     targets: tuple[StudyDataset, ...] = ()
     strategies: Annotated[tuple[str, ...], Meta(min_length=1)] = tuple(STRATEGIES)
     amounts: Annotated[tuple[Percent, ...], Meta(min_length=1)] = (50, 100)
+    contempt: bool = False
     splits: Text = "paper"
     model: str = "svgg10"
     baseline: Text | None = None
@@ -195,6 +198,11 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def synthetic(self) -> bool:
         """Whether the study draws its own faces, because it was given no data."""
         return self.source is None
+
+    @property
+    def classes(self) -> int:
+        """How many of ``CLASSES`` its datasets and networks know."""
+        return class_count(self.contempt)
 
     def strategy_named(self, name: str) -> Strategy:
         """The user's or the built-in strategy of that name."""

@@ -173,7 +173,7 @@ def _train(
         checkpoint.save_model(folder / "best.safetensors", given)
         return Outcome(best_epoch=0, best_accuracy=math.nan, epochs=0)
     if start is None:
-        model = models.build(run.model, seed=run.seed, backend=backend)
+        model = models.build(run.model, run.classes, run.seed, backend=backend)
     else:
         model = checkpoint.load_model(start / "best.safetensors", backend)
     freeze.apply(model, run.strategy)
@@ -227,6 +227,7 @@ def _measure(
         "amount": run.amount,
         "seed": run.seed,
         "model": run.model,
+        "classes": run.classes,
         "synthetic": data.synthetic,
         "training_images": 0 if run.network else sum(map(data.size, run.trains_on)),
         "epochs": outcome.epochs,

@@ -29,6 +29,7 @@ from fercore.analysis import Analyst
 from fercore.backends.interface import Backend
 from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
+from fercore.data.dataset import BASIC, CLASSES
 from fercore.errors import FercoreError
 from fercore.execution import execute_run, mark_of
 from fercore.features import FeatureStore
@@ -104,7 +105,7 @@ def measure_work(runs: Sequence[Run], backend: Backend) -> dict[str, Work]:
 
     Trying them all shows a wrong pattern before hours of training: FercoreError.
     """
-    model = models.build(runs[0].model, backend=backend)
+    model = models.build(runs[0].model, runs[0].classes, backend=backend)
     works = {}
     for strategy in {run.strategy.name: run.strategy for run in runs}.values():
         freeze.apply(model, strategy)
@@ -120,17 +121,22 @@ def make_jobs(runs: Sequence[Run], data: StudyData, backend: Backend) -> list[Jo
     """
     for run in runs:
         if run.network is not None:
-            _check_network(Path(run.network), run.model)
+            _check_network(Path(run.network), run)
     works = measure_work(runs, backend)
     return [_job(run, data, works[run.strategy.name]) for run in runs]
 
 
-def _check_network(path: Path, model: str) -> None:
-    found = tensor_file.read(path).metadata.get("model")
-    if found != model:
+def _check_network(path: Path, run: Run) -> None:
+    facts = tensor_file.read(path).metadata
+    if (found := facts.get("model")) != run.model:
         raise FercoreError(
-            f"{path}: is a {found}, but the study's model is {model}; give another baseline or "
+            f"{path}: is a {found}, but the study's model is {run.model}; give another baseline or "
             "--model"
+        )
+    if (found := facts.get("classes")) != (wanted := list(CLASSES[: run.classes])):
+        raise FercoreError(
+            f"{path}: its classes are not the study's ({found}, not {wanted}); give another "
+            f"baseline, or {'leave out' if run.classes > BASIC else 'add'} --contempt"
         )
 
 
@@ -185,6 +191,7 @@ def _workload(run: Run, data: StudyData) -> Workload:
             for name in (data.source, *targets)
             for part in ("validation", "test")
         ),
+        classes=run.classes,
     )
 
 

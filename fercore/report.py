@@ -170,7 +170,7 @@ def _block(found: Evidence, target: Target, order: Sequence[Column]) -> tuple[Ro
         *measure("memory kept, % of BL's", lambda one: one.retention),
         *measure("harmonic mean of both", lambda one: one.harmonic_mean),
     ]
-    if target.shared_classes < 7:
+    if target.shared_classes < target.classes:
         among = "shared classes"
         rows += accuracy(
             f"{source}, {among}", lambda cell: cell.source_shared, shared, lambda one: one.source
@@ -248,11 +248,11 @@ def _notes_on(target: Target) -> list[str]:
             f"{target.name} has {n} test image{'s' * (n != 1)}: an accuracy near 50 % is known to "
             f"±{50 * (high - low):.0f} points."
         )
-    if target.shared_classes < 7:
+    if target.shared_classes < target.classes:
         notes.append(
-            f"{target.source} and {target.name} share {target.shared_classes} of 7 classes. A "
-            "network tuned on a set without a class loses that class mechanically; the rows for "
-            "shared classes leave its images and its output out."
+            f"{target.source} and {target.name} share {target.shared_classes} of "
+            f"{target.classes} classes. A network tuned on a set without a class loses that class "
+            "mechanically; the rows for shared classes leave its images and its output out."
         )
     return notes
 

@@ -29,6 +29,7 @@ in the folder given to --splits, such as the source here, is split as ever.
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_reading(parser)
+    parser.add_argument("--contempt", action="store_true", help="read it, too, as an eighth class")
     add_splitting(parser)
     parser.add_argument(
         "--folds",
@@ -45,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    dataset = load(options)
+    dataset = load(options, contempt=options.contempt)
     if options.folds:
         _draw_folds(dataset, options)
     else:

@@ -18,6 +18,12 @@ def add_training(parser: ArgumentParser, out: str) -> None:
     """How networks are trained, and where they are written: to ``out`` by default."""
     training = parser.add_argument_group("training")
     training.add_argument("--model", help="svgg10 (default), svgg5, tiny; each also with -bn")
+    training.add_argument(
+        "--contempt",
+        action="store_true",
+        default=None,
+        help="make it an eighth class; few datasets have images of it",
+    )
     training.add_argument("--epochs", type=int, metavar="N", help="epochs from random weights")
     training.add_argument(
         "--set",
@@ -111,7 +117,7 @@ def _settings(options: Namespace) -> dict[str, Any]:
 
 
 _KEYS = {
-    **{name: name for name in ("source", "targets", "splits", "model", "baseline")},
+    **{name: name for name in ("source", "targets", "contempt", "splits", "model", "baseline")},
     **{name: name for name in ("seed", "seeds")},
     **{name: name for name in ("device", "precision", "out", "strategies", "amounts")},
     "epochs": "recipe.epochs",

@@ -11,7 +11,6 @@ import jinja2
 
 from fercore import evidence, questions, report, versus
 from fercore.answers import StudyAnswers
-from fercore.data.dataset import CLASSES
 from fercore.evidence import Evidence
 from fercore.findings import Target
 from fercore.page import (
@@ -199,7 +198,7 @@ def _images(material: Material) -> Content | None:
 
 def _data(material: Material) -> Content | None:
     views = datasets.views(material.study, material.answers)
-    return {"datasets": views, "classes": CLASSES} if views else None
+    return {"datasets": views, "classes": material.study.classes} if views else None
 
 
 def _making(material: Material) -> Content:

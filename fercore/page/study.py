@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from fercore import results
+from fercore.data.dataset import CLASSES, class_count
 from fercore.errors import FercoreError
 from fercore.files import read_json
 from fercore.findings import Column
@@ -133,6 +134,11 @@ class StudyFiles:
     def records(self) -> list[Record]:
         """Of all tested runs, with forgetting and gain."""
         return results.compared([record for run in self.runs for record in run.records])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of those that its datasets and networks know."""
+        return CLASSES[: class_count(self.settings.get("contempt", False))]
 
     @property
     def source(self) -> str | None:
