@@ -29,7 +29,9 @@ in the folder given to --splits, such as the source here, is split as ever.
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_reading(parser)
-    parser.add_argument("--contempt", action="store_true", help="read it, too, as an eighth class")
+    parser.add_argument(
+        "--contempt", action="store_true", help="read images of it, too: an eighth class"
+    )
     add_splitting(parser)
     parser.add_argument(
         "--folds",

@@ -77,6 +77,19 @@ def test_printed_settings_give_the_same_study(faces, capsys):
     assert "epochs = 1  # passes over the training images" in text
 
 
+def test_contempt_by_flag_and_in_a_file(faces, capsys):
+    assert cli.main(["protocol", *faces, "--contempt", "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert "contempt = true  # " in printed
+    Path("study.toml").write_text(printed)
+    assert cli.main(["protocol", "study.toml", "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+    assert cli.main(["protocol", *faces, "--print-config"]) == 0
+    assert "contempt = false  # " in capsys.readouterr().out
+    Path("study.toml").write_text('[source]\nname = "jaffe"\npath = "x"\ncontempt = true\n')
+    assert "contempt belongs to the study" in fails(capsys, "protocol", "study.toml")
+
+
 def test_a_flag_sets_the_crop_and_options_of_a_source_named_beside_it(faces, capsys):
     crop = ["--set", "source.crop=[0.0, 0.0, 0.5, 0.5]", "--set", "source.options.subject='(.)'"]
     assert cli.main(["protocol", *faces, *crop, "--print-config"]) == 0
