@@ -31,7 +31,7 @@ from fercore.data.dataset import BASIC, CLASSES
 from fercore.errors import FercoreError
 from fercore.plan import make_plan
 from fercore.progress import Listener
-from fercore.protocol import execute
+from fercore.protocol import execute, make_workloads
 from fercore.run_directory import RunDirectory
 from fercore.study_data import load_study
 from tests.data.test_ferplus import HEADER
@@ -158,8 +158,12 @@ def test_the_page_has_a_column_for_contempt(done, folders, tmp_path):
     assert '<th scope="col">contempt</th>' not in page
 
 
-def test_a_dry_run_counts_on_eight_classes(folders):
-    assert "tgt-TO-100" in estimate.dry_run(small_study(folders))
+def test_time_and_memory_are_told_for_eight_classes(folders, tmp_path):
+    study = small_study(folders)
+    assert "tgt-TO-100" in estimate.dry_run(study)
+    data = load_study(study, tmp_path)
+    runs = make_plan(study, data.source, data.targets)
+    assert {workload.classes for workload in make_workloads(runs, data)} == {8}
 
 
 def test_shares_of_contempt_are_learned_beside_labels(folders, tmp_path):
