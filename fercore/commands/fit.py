@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from fercore.commands.arguments import terminal_width
 from fercore.commands.study_arguments import add_training, read_study, tensorboard
 
 HELP = "train one network on one dataset"
@@ -22,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    from fercore import protocol
+    from fercore import protocol, reporting
     from fercore.listeners import open_listener
     from fercore.predict import score_as_text
     from fercore.results import source_score
@@ -41,4 +43,6 @@ def run(options: Namespace) -> None:
             listener=listener,
         )
     sys.stdout.write(score_as_text(source_score(record), f"{record.source}, test"))
-    print(f"\n{directory.path / 'best.safetensors'}: the network of epoch {record.best_epoch}")
+    closing = textwrap.fill(reporting.time_and_energy(directory), terminal_width())
+    print(f"\n{closing}")
+    print(f"{directory.path / 'best.safetensors'}: the network of epoch {record.best_epoch}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def run(options: Namespace) -> None:
     table = report.write(directory, records)
     sys.stdout.write(report.to_text(table, terminal_width()))
     reporting.write_page(directory)
-    print(f"\n{directory.path}: report.html, table.md, and every network under runs/")
+    closing = textwrap.fill(reporting.time_and_energy(directory), terminal_width())
+    print(f"\n{closing}\n{directory.path}: report.html, table.md, and every network under runs/")
 
 
 def _jobs(text: str) -> int:

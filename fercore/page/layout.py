@@ -11,6 +11,7 @@ import jinja2
 
 from fercore import evidence, questions, report, versus
 from fercore.answers import StudyAnswers
+from fercore.consumption import COUNTED, NAMES
 from fercore.data.dataset import CLASSES
 from fercore.evidence import Evidence
 from fercore.findings import Target
@@ -207,7 +208,9 @@ def _making(material: Material) -> Content:
     return {
         "study": study,
         "runs": making.runs(study),
-        "time": making.total_time(study),
+        "sources": [NAMES[source] for source in making.sources(study)],
+        "consumption": making.consumption(study),
+        "counted": COUNTED,
         "seeds": ", ".join(map(str, study.seeds)),
     }
 
