@@ -17,6 +17,8 @@ EXAMPLES = """\
 examples:
   fercore-train protocol
   fercore-train protocol --source fer2013=fer2013.zip --target jaffe=JAFFE --model tiny --epochs 20
+  fercore-train protocol --source fer2013=fer2013.zip --target plus=ferplus:FERPlus \\
+        --set targets.plus.options.labels=probability
   fercore-train protocol study.toml --seeds 5 --out five-seeds
   fercore-train protocol --out five-seeds --resume
   fercore-train protocol --print-config > study.toml
