@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -29,6 +28,7 @@ def run(options: Namespace) -> None:
     from fercore.predict import score_as_text
     from fercore.results import source_score
     from fercore.run_directory import RunDirectory
+    from fercore.words import folded
 
     only_bl = {"targets": [], "strategies": ["BL"], "seeds": 1, "baseline": None}
     study = read_study(options, "fercore-model", **only_bl)
@@ -43,6 +43,5 @@ def run(options: Namespace) -> None:
             listener=listener,
         )
     sys.stdout.write(score_as_text(source_score(record), f"{record.source}, test"))
-    closing = textwrap.fill(reporting.time_and_energy(directory), terminal_width())
-    print(f"\n{closing}")
+    print("", *folded(reporting.time_and_energy(directory), terminal_width()), sep="\n")
     print(f"{directory.path / 'best.safetensors'}: the network of epoch {record.best_epoch}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import textwrap
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
@@ -81,6 +80,7 @@ def run(options: Namespace) -> None:
     from fercore.config_text import commented_toml
     from fercore.listeners import open_listener
     from fercore.run_directory import RunDirectory
+    from fercore.words import folded
 
     if options.config and "=" in options.config and not Path(options.config).exists():
         raise FercoreError(
@@ -112,8 +112,8 @@ def run(options: Namespace) -> None:
     table = report.write(directory, records)
     sys.stdout.write(report.to_text(table, terminal_width()))
     reporting.write_page(directory)
-    closing = textwrap.fill(reporting.time_and_energy(directory), terminal_width())
-    print(f"\n{closing}\n{directory.path}: report.html, table.md, and every network under runs/")
+    print("", *folded(reporting.time_and_energy(directory), terminal_width()), sep="\n")
+    print(f"{directory.path}: report.html, table.md, and every network under runs/")
 
 
 def _jobs(text: str) -> int:

@@ -30,7 +30,7 @@ from fercore.page import (
 from fercore.page.study import StudyFiles
 from fercore.report import Table
 from fercore.results import Record
-from fercore.words import MINUS, listed, percent, signed
+from fercore.words import listed, percent, signed
 
 Content = dict[str, Any]
 """What a section's template is given, as ``part``."""
@@ -236,8 +236,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Material], Content | None]]] = {
 
 
 def _points(change: float) -> str:
-    text = signed(100 * change)
-    return text if text != "0" else "±0"
+    return signed(100 * change)
 
 
 def _number(count: int) -> str:
@@ -252,5 +251,5 @@ def _drift(value: float) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of the table as print has it: minus signs, and intervals that can be read aloud."""
-    return text.replace("-", MINUS).replace("..", " to ")
+    """A cell of the table with intervals that can be read aloud."""
+    return text.replace("..", " to ")
