@@ -19,8 +19,8 @@ NAMES = {"processor": "processor", "gpu": "GPU"}
 COUNTED = (
     "Energy is read from counters, never estimated. The processor's count whole packages: memory, "
     "disks and fans are not in them, and whatever other programs did meanwhile is; a GPU's counts "
-    "all of that GPU in the same way. Runs side by side share it equally. Time and energy are "
-    "those of training, without the tests."
+    "all of that GPU in the same way. Of runs side by side each has its own time and an equal "
+    "share of the energy. Both are those of training, without the tests."
 )
 """What a figure of energy means."""
 
@@ -80,7 +80,7 @@ def describe(used: Consumption, environment: Mapping[str, Any]) -> str:
     """
     said = str(environment.get("energy", ""))
     why = f" ({said})" if "not readable" in said else ""
-    time = f"Training took {duration(used.seconds)}"
+    time = f"{duration(used.seconds)} of training in all"
     if not used.joules:
         return f"{time}. Energy was not measured{why}."
     figures = []
@@ -89,7 +89,7 @@ def describe(used: Consumption, environment: Mapping[str, Any]) -> str:
         if used.is_partial(source):
             figure += f" (counted in {duration(used.measured[source])} of that, not in the rest)"
         figures.append(figure)
-    return f"{time} and {listed(figures)}, other programs included{why}."
+    return f"{time} took {listed(figures)}, other programs included{why}."
 
 
 def amount(joules: float) -> str:

@@ -20,7 +20,8 @@ def test_epochs_are_added_up_by_source():
     assert (used.seconds, used.joules) == (5.0, {"processor": 35.0, "gpu": 500.0})
     assert not used.is_partial("processor")
     assert describe(used, READABLE) == (
-        "Training took 5 s and 35 J of the processor and 500 J of the GPU, other programs included."
+        "5 s of training in all took 35 J of the processor and 500 J of the GPU, other programs "
+        "included."
     )
 
 
@@ -28,8 +29,8 @@ def test_what_was_measured_in_part_says_so():
     used = total([Spent(seconds=600.0), Spent(seconds=240.0, joules={"processor": 24_000.0})])
     assert used.is_partial("processor")
     assert describe(used, READABLE) == (
-        "Training took 14 min and 24 kJ of the processor (counted in 4 min of that, not in the "
-        "rest), other programs included."
+        "14 min of training in all took 24 kJ of the processor (counted in 4 min of that, not in "
+        "the rest), other programs included."
     )
 
 
@@ -37,8 +38,8 @@ def test_what_could_not_be_read_is_named_beside_what_could():
     used = total([Spent(seconds=600.0, joules={"gpu": 1.0})])
     why = {"energy": "processor not readable: x needs root; gpu: NVML"}
     assert describe(used, why) == (
-        "Training took 10 min and 1 J of the GPU, other programs included (processor not readable: "
-        "x needs root; gpu: NVML)."
+        "10 min of training in all took 1 J of the GPU, other programs included (processor not "
+        "readable: x needs root; gpu: NVML)."
     )
 
 
@@ -52,7 +53,7 @@ def test_what_could_not_be_read_is_named_beside_what_could():
 )
 def test_without_a_counter_there_is_no_number(environment, reason):
     text = describe(total([Spent(seconds=61.0)]), environment)
-    assert text == f"Training took 61 s. Energy was not measured{reason}."
+    assert text == f"61 s of training in all. Energy was not measured{reason}."
 
 
 def test_runs_of_older_versions_have_no_energy(tmp_path):

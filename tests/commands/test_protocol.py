@@ -21,7 +21,7 @@ def test_a_study_from_flags_to_table(cpu, faces, capsys):
     assert cli.main(arguments) == 0
     shown = capsys.readouterr()
     assert "FC 50" in shown.out
-    assert "Training took " in shown.out
+    assert " of training in all" in shown.out
     assert "[5/5] tgt-TO-100  tested: " in shown.err
     run = Path("run")
     assert (run / "table.md").read_text().startswith("**Accuracy on both test sets")

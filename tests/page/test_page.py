@@ -252,7 +252,7 @@ def test_how_it_was_made_can_be_read_and_repeated(tmp_path):
     (table,) = elements(section, "table")
     cells = rows(table)
     assert cells["tgt-FC-50"] == ["tested", "all", "3 of 3", "2 (target 62.5 %)", "60 s"]
-    assert "Training took 7 min. Energy was not measured." in words(section)
+    assert "7 min of training in all. Energy was not measured." in words(section)
     assert "abacus" in words(section)
     command, settings = (words(e) for e in elements(section, "pre"))
     assert command == "fercore-train protocol study.toml --out again"
@@ -274,8 +274,8 @@ def test_energy_stands_beside_time_as_far_as_it_was_read(tmp_path):
         *("3 kJ, a part", "4.5 kJ", "not read")
     ]
     assert (
-        "Training took 7 min and 7.5 kJ of the processor (counted in 2 min of that, not in the "
-        "rest), other programs included."
+        "7 min of training in all took 7.5 kJ of the processor (counted in 2 min of that, not in "
+        "the rest), other programs included."
     ) in words(section)
 
 
