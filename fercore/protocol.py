@@ -16,6 +16,7 @@ import msgspec
 
 from fercore import (
     backends,
+    energy,
     environment,
     freeze,
     memory,
@@ -30,6 +31,7 @@ from fercore.backends.interface import Backend
 from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
 from fercore.data.dataset import BASIC, CLASSES
+from fercore.energy import Meter
 from fercore.errors import FercoreError
 from fercore.execution import execute_run, mark_of
 from fercore.features import FeatureStore
@@ -70,7 +72,8 @@ def execute(
         directory.check_unused()
     with directory.locked():
         backend = make_backend(study)
-        facts = environment.describe(backend)
+        meter = energy.open_meter(backend)
+        facts = {**environment.describe(backend), "energy": meter.description}
         _refuse(directory, _changed_settings(directory, study, facts), accept_changes)
         data = load_study(study, directory.faces, on_progress=listener.drawing)
         _refuse(directory, _changed_data(directory, data), accept_changes)
@@ -91,7 +94,8 @@ def execute(
         listener.planned(work, data)
         operations = sum(job.operations_a_step for job in work) / len(work)
         jobs = jobs or side_by_side.default_jobs(backend, needed, operations)
-        return _execute_all(runs, marks, directory, data, backend, listener, jobs)
+        with meter:
+            return _execute_all(runs, marks, directory, data, backend, meter, listener, jobs)
 
 
 def make_backend(study: Study) -> Backend:
@@ -221,6 +225,7 @@ def _execute_all(
     directory: RunDirectory,
     data: StudyData,
     backend: Backend,
+    meter: Meter,
     listener: Listener,
     jobs: int,
 ) -> list[Record]:
@@ -229,9 +234,9 @@ def _execute_all(
 
     def execute_one(run: Run, watched: Listener) -> list[Record]:
         start = directory.run(run.starts_from) if run.starts_from else None
-        folder = directory.run(run.id)
-        with store.shelf() as shelf:
-            tested = execute_run(run, marks[run.id], data, folder, start, backend, shelf, watched)
+        folder, mark = directory.run(run.id), marks[run.id]
+        with store.shelf() as shelf, meter.share() as used:
+            tested = execute_run(run, mark, data, folder, start, backend, shelf, used, watched)
         if analyst.can_analyse(run):
             analyst.analyse(run)
         return tested

@@ -11,6 +11,7 @@ import jinja2
 
 from fercore import evidence, questions, report, versus
 from fercore.answers import StudyAnswers
+from fercore.consumption import COUNTED, NAMES
 from fercore.evidence import Evidence
 from fercore.findings import Target
 from fercore.page import (
@@ -28,7 +29,7 @@ from fercore.page import (
 from fercore.page.study import StudyFiles
 from fercore.report import Table
 from fercore.results import Record
-from fercore.words import MINUS, listed, percent, signed
+from fercore.words import listed, percent, signed
 
 Content = dict[str, Any]
 """What a section's template is given, as ``part``."""
@@ -206,7 +207,9 @@ def _making(material: Material) -> Content:
     return {
         "study": study,
         "runs": making.runs(study),
-        "time": making.total_time(study),
+        "sources": [NAMES[source] for source in making.sources(study)],
+        "consumption": making.consumption(study),
+        "counted": COUNTED,
         "seeds": ", ".join(map(str, study.seeds)),
     }
 
@@ -232,8 +235,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Material], Content | None]]] = {
 
 
 def _points(change: float) -> str:
-    text = signed(100 * change)
-    return text if text != "0" else "±0"
+    return signed(100 * change)
 
 
 def _number(count: int) -> str:
@@ -248,5 +250,5 @@ def _drift(value: float) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of the table as print has it: minus signs, and intervals that can be read aloud."""
-    return text.replace("-", MINUS).replace("..", " to ")
+    """A cell of the table with intervals that can be read aloud."""
+    return text.replace("..", " to ")

@@ -17,6 +17,7 @@ def test_fit_evaluate_and_predict(cpu, tmp_path, capsys):
     assert cli.main(fit) == 0
     shown = capsys.readouterr().out
     assert "src, test: " in shown
+    assert " of training in all" in shown
     assert "95 %" in shown
     assert "conv1_1.weight" in load_file("model/best.safetensors")
 
