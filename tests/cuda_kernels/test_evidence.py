@@ -143,6 +143,8 @@ def test_kernels_of_a_bf16_step_keep_every_budget(capsys, tmp_path, compilers):
     for name in tuned:
         assert name in evidence.PRODUCTS[90], f"{name} has no floor; evidence.PRODUCTS takes one"
         assert set(found[name]["loop"]["loads"]) == {"16"}
+    for name in ("conv2d_forward_bf16_mma", "linear_forward_bf16_mma"):
+        assert found[name]["accesses"]["global stores"] == {"16": 16}, "128 sums a thread in bf16"
 
 
 def test_text_fits_a_terminal(capsys, compilers):
