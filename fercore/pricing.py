@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fercore import costs
+from fercore.backends.accesses import operands
 from fercore.backends.sketch import SketchBackend
 from fercore.costs import Limits
 from fercore.step import Call, Plan, Recording
@@ -216,7 +217,7 @@ def missing_fusions(recording: Recording) -> dict[str, int]:
 
 
 def _operands(call: Call) -> dict[str, Any]:
-    return costs.operands(call.method, call.args, call.kwargs)
+    return operands(call.method, call.args, call.kwargs)
 
 
 def _holds_buffers(value: Any) -> bool:
