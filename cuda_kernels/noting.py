@@ -63,6 +63,13 @@ class Launch:
     problem: Problem
 
 
+class Point:
+    """Of a stream in which nothing ever happens."""
+
+    def seconds_since(self, earlier: Point) -> NoReturn:
+        raise _nothing("a time")
+
+
 class NotingRuntime(Runtime):
     """Notes ``launches`` in order, the ``bytes`` allocated now, and the most of them (``peak``)."""
 
@@ -118,8 +125,11 @@ class NotingRuntime(Runtime):
     def capture(self) -> AbstractContextManager[Any]:
         raise _nothing("a graph")
 
-    def event(self) -> NoReturn:
-        raise _nothing("a time")
+    def event(self) -> Point:
+        return Point()
+
+    def wait(self, event: Point) -> None:
+        """Nothing is ever queued."""
 
 
 def _nothing(what: str) -> RuntimeError:

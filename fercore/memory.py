@@ -64,6 +64,11 @@ class Workload:
         fused = "update" not in self.without
         return Optimizer(model.parameters(), self.recipe, backend, sums_slices=fused)
 
+    @property
+    def two_streams(self) -> bool:
+        """Whether weight gradients may run beside input gradients."""
+        return "side_stream" not in self.without
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -98,6 +103,7 @@ def footprint(workload: Workload, device: str, precision: str = "fp32") -> Footp
         workload.recipe,
         sketch,
         FeatureStore().shelf(),
+        two_streams=workload.two_streams,
     )
     frozen = [] if stepper.frozen is None else [stepper.frozen.plan]
     below = sum(plan.arena_bytes for plan in frozen)

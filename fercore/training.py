@@ -312,6 +312,7 @@ class Stepper:
     """Training steps, recorded once for each batch size that occurs (two, as a rule).
 
     Where the views of an image come again and layers below are frozen, steps start from features.
+    With ``two_streams`` weight gradients run beside input gradients where the backend has room.
     """
 
     def __init__(
@@ -322,8 +323,11 @@ class Stepper:
         recipe: Recipe,
         backend: Backend,
         shelf: Shelf,
+        *,
+        two_streams: bool = True,
     ) -> None:
         self.model, self.optimizer, self.recipe, self.backend = model, optimizer, recipe, backend
+        self.two_streams = two_streams
         self.count = len(training)
         self.images = backend.from_host(training.images)
         self.labels, self.multi_target = backend.from_host(training.lessons), training.multi_target
@@ -404,7 +408,8 @@ class Stepper:
     def _record(self, program: Callable[[Backend], list[Buffer]]) -> Plan:
         """Steps run one at a time, so smaller ones use the memory of larger ones."""
         plans = [*self.plans.values(), *self.plans_above.values()]
-        return record(self.backend, program, arenas=[plan.arena for plan in plans])
+        arenas = [plan.arena for plan in plans]
+        return record(self.backend, program, arenas=arenas, two_streams=self.two_streams)
 
     def _learn(self, recorder: Backend, x: Tensor, y: Tensor, layers: slice) -> list[Buffer]:
         context = Context(training=True, rng=self.rng, dropout=self.recipe.dropout)

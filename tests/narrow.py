@@ -73,11 +73,13 @@ class Training:
         model: Model,
         recipe: Recipe,
         augmentation: Augmentation = VARIED,
+        *,
+        two_streams: bool = False,
         **options: Any,
     ) -> None:
         random = np.random.default_rng(1)
         self.backend, self.model = backend, model
-        self.augmentation = augmentation
+        self.augmentation, self.two_streams = augmentation, two_streams
         self.optimizer = Optimizer(model.parameters(), recipe, backend, **options)
         self.images = backend.from_host(
             random.integers(0, 256, (self.IMAGES, 48, 48)).astype(np.uint8)
@@ -123,7 +125,11 @@ class Training:
 
     def record(self, size: int) -> Plan:
         self.indices.setdefault(size, self.backend.from_host(self.order[:size]))
-        self.plans[size] = record(self.backend, lambda backend: self.program(backend, size))
+        self.plans[size] = record(
+            self.backend,
+            lambda backend: self.program(backend, size),
+            two_streams=self.two_streams,
+        )
         return self.plans[size]
 
     def step(self, size: int = 4, *, recorded: bool = False, backend: Any = None) -> np.ndarray:
