@@ -88,7 +88,7 @@ def _timed(code):
         (["protocol", "--set", "seed=3", "--seed", "4"], "seed is given by --set and by a flag"),
         (
             ["protocol", "--target", "jaffe=/x", "--set", "targets.crop=3"],
-            "targets is given by --set and by a flag of its own; remove one of them",
+            "targets.crop: there is no such target; choose from jaffe",
         ),
         (["protocol", "--source", "jaffe=/x", "--set", "source.crp=3"], "did you mean 'crop'"),
         (["protocol", "--set", "strategy=3"], "[strategy]: expected a list of tables"),
