@@ -59,6 +59,7 @@ def make_workload(study: Study, options: Namespace, recipe: dict[str, Any]) -> W
         chosen,
         max(options.images, chosen.batch_size),
         without=tuple(name for name in (options.without_fusion or "").split(",") if name),
+        classes=study.classes,
     )
 
 
