@@ -20,6 +20,7 @@ from fercore.errors import FercoreError
 from fercore.evaluation import predict_logits
 from fercore.faces import Box, Detector, cut, framed
 from fercore.results import Score, score
+from fercore.words import counted
 
 if TYPE_CHECKING:
     from fercore.nn import Model
@@ -172,7 +173,7 @@ def score_as_text(score: Score, title: str) -> str:
     """Accuracy with n and interval, accuracies that weigh classes equally, the confusion matrix."""
     low, high = (100 * end for end in metrics.wilson(score.accuracy * score.n, score.n))
     lines = [
-        f"{title}: {score.n} images",
+        f"{title}: {counted(score.n, 'image')}",
         f"accuracy           {100 * score.accuracy:.2f} %  (95 %: {low:.1f}..{high:.1f})",
         f"balanced accuracy  {100 * score.balanced_accuracy:.2f} %",
         f"macro F1           {100 * score.macro_f1:.2f} %",

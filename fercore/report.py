@@ -23,7 +23,7 @@ from fercore.measures import Memory
 from fercore.questions import Question
 from fercore.results import Record
 from fercore.run_directory import DatasetFacts, RunDirectory
-from fercore.words import MINUS, folded, signed
+from fercore.words import MINUS, counted, folded, signed
 
 PROSE = 100
 """Letters in a line of text; longer ones are hard to follow."""
@@ -255,7 +255,7 @@ def _notes_on(target: Target) -> list[str]:
     if n < SMALL:
         low, high = metrics.wilson(n / 2, n)
         notes.append(
-            f"{target.name} has {n} test image{'s' * (n != 1)}: an accuracy near 50 % is known to "
+            f"{target.name} has {counted(n, 'test image')}: an accuracy near 50 % is known to "
             f"±{50 * (high - low):.0f} points."
         )
     if target.shared_classes < target.classes:

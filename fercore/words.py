@@ -36,6 +36,11 @@ def points_range(interval: Interval | None) -> str:
     return "" if interval is None else " to ".join(map(points, interval))
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """``1 image``, ``2,000 images``; ``several`` is for what does not end in s: ``3 people``."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 def listed(names: Sequence[str]) -> str:
     """``a, b and c``."""
     *first, last = names

@@ -46,6 +46,24 @@ def test_memory(folder):
     assert "the 3 people in src's test part are too few" in sentences[2]
 
 
+def test_one_person_is_not_called_people(folder):
+    manifest = folder.path / "splits" / "src.csv"
+    manifest.write_text(re.sub(r",test\d,", ",anna,", manifest.read_text()))
+    ((_, sentences),) = asked(folder)[0][0].answers
+    assert sentences[2] == (
+        "That is by image, and so speaks of other photographs of the same person: the 1 person in "
+        "src's test part is too few for any verdict on others."
+    )
+
+
+def test_one_network_is_not_called_networks(tmp_path):
+    folder = StudyFolder(tmp_path / "run")
+    folder.write_study([Column("BL", None, 18, 8), Column("TO", 100, 3, 10)])
+    memory = asked(folder)[0][0]
+    assert memory.short.startswith("Of 1 adapted network, 1 knows less")
+    assert "1 of them is judged by image alone" in memory.short
+
+
 def test_the_best_on_both_sets_is_named_by_validation(folder):
     best = asked(folder)[0][1]
     assert best.short == "By the mean of both validation accuracies: FU 100 for tgt."

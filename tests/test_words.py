@@ -20,6 +20,13 @@ def test_equal_changes_are_said_alike_however_they_were_computed():
     assert words.points(-1e-17) == "0.0"
 
 
+def test_one_of_a_kind_is_no_plural():
+    assert words.counted(1, "image") == "1 image"
+    assert words.counted(2000, "image") == "2,000 images"
+    said = [words.counted(n, "person", "people") for n in (0, 1, 3)]
+    assert said == ["0 people", "1 person", "3 people"]
+
+
 def test_shares_and_their_changes():
     assert words.percent(0.6128) == "61.3 %"
     assert words.points(-0.0151) == f"{MINUS}1.5"

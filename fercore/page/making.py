@@ -50,7 +50,9 @@ def progress(study: StudyFiles) -> str | None:
     if study.finished:
         return None
     tested = sum(bool(run.records) for run in study.runs)
-    of = f"{tested} of {len(study.planned)} runs are" if study.planned else f"{tested} runs are"
+    planned = len(study.planned)
+    runs = "run is" if (planned or tested) == 1 else "runs are"
+    of = f"{tested} of {planned} {runs}" if planned else f"{tested} {runs}"
     current = next((run for run in study.runs if run.epochs and not run.records), None)
     now = ""
     if current is not None:
