@@ -17,7 +17,7 @@ from fercore.evidence import Evidence
 from fercore.findings import Accuracy, Cell, Target
 from fercore.measures import BASELINE
 from fercore.versus import UNITS, Versus
-from fercore.words import counted, listed, percent, points
+from fercore.words import counted, fixed, listed, percent, points
 
 ALONE = "TO"
 """The strategy that never sees the source."""
@@ -128,7 +128,7 @@ def _both(cell: Cell, target: Target, evidence: Evidence) -> str:
 def _reached(dataset: str, accuracy: Accuracy, known: Estimate | None) -> str:
     interval = ""
     if known is not None and known.interval is not None:
-        interval = "{:.1f} to {:.1f}, ".format(*(100 * bound for bound in known.interval))
+        interval = " to ".join(fixed(100 * bound, 1) for bound in known.interval) + ", "
     return f"{percent(accuracy.value)} on {dataset} ({interval}n={accuracy.n:,})"
 
 

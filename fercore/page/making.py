@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fercore.consumption import NAMES, Consumption, amount, describe, total
 from fercore.forecast import duration
 from fercore.page.study import RunFiles, StudyFiles
+from fercore.words import percent
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _row(run: RunFiles, known: Sequence[str]) -> RunRow:
     how = ""
     if chosen is not None:
         of = " and ".join(
-            f"{role} {100 * chosen.validation[role].accuracy:.1f} %"
+            f"{role} {percent(chosen.validation[role].accuracy)}"
             for role in run.facts.choose_on
             if role in chosen.validation
         )
