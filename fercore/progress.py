@@ -138,11 +138,12 @@ def describe_data(data: StudyData) -> list[str]:
 
 def describe_epoch(line: Line, job: Job) -> str:
     """Epoch, loss and accuracies."""
+    followed = (f"{role} {percent(s['accuracy'])}" for role, s in line["validation"].items())
     texts = [
         f"epoch {line['epoch']}/{job.epochs}",
         f"loss {line['train_loss']:.3f}",
         f"train {percent(line['train_accuracy'])}",
-        *(f"{role} {percent(s['accuracy'])}" for role, s in line["validation"].items()),
+        f"validation: {', '.join(followed)}",
         f"{line['images_per_s']:.0f} images/s",
     ]
     if line["kept_features"]:
