@@ -262,6 +262,20 @@ def test_ctrl_c_says_how_to_go_on(cpu, faces, capsys, monkeypatch):
     )
 
 
+def test_ctrl_c_before_anything_is_written_promises_nothing_to_continue(
+    cpu, faces, capsys, monkeypatch
+):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "load_study", interrupted)
+        assert cli.main(["protocol", *faces, *QUICK]) == 130
+    assert capsys.readouterr().err.endswith("fercore-train: interrupted\n")
+    assert "nothing is there to continue" in fails(capsys, "protocol", *faces, "--resume")
+    assert cli.main(["protocol", *faces, *QUICK, "--strategies", "BL"]) == 0
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_real_ctrl_c_and_a_resume(cpu, faces, number, jobs):
