@@ -72,11 +72,28 @@ def _memory(evidence: Evidence) -> Question:
             texts += [both + text for text in _verdicts(among, phrases, source)]
         every += against
         answers.append((target.name, texts))
+    counted_verdicts = _counted(every, "adapted network", "", phrases)
     return Question(
         "What does each strategy do to the memory of the source?",
-        _counted(every, "adapted network", "", phrases),
+        " ".join([*_nothing_to_forget(evidence), counted_verdicts]),
         answers,
     )
+
+
+def _nothing_to_forget(evidence: Evidence) -> list[str]:
+    """What has to be said first where BL may as well always name the commonest class."""
+    target = evidence.targets[0]  # BL and the source are the same for all
+    base, known = target.baseline, evidence.memory.get((target.name, BASELINE))
+    if base is None or known is None or known.source.interval is None:
+        return []
+    majority = evidence.levels[target.name, target.source].majority
+    if known.source.interval.low > majority:
+        return []
+    return [
+        f"BL reaches {_reached(target.source, base.source, known.source)}, which is not "
+        f"distinguishable from always naming the commonest class ({percent(majority)}): nothing "
+        "shows that it has learned what could be forgotten, so no answer here speaks of memory."
+    ]
 
 
 # -- 2: both sets -----------------------------------------------------------------------------

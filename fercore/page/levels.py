@@ -18,7 +18,7 @@ def sentences(evidence: Evidence, target: Target) -> list[str]:
     for dataset in (target.source, target.name):
         table = evidence.comparisons.tables.get((target.name, dataset))
         if table is not None:
-            texts.append(_level(measures.measure_level(evidence.answers, table)))
+            texts.append(_level(evidence.levels[target.name, dataset]))
             effects = measures.twin_effects(evidence.answers, evidence.records, table)
             texts += _twins(dataset, effects)
     return texts
