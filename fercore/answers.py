@@ -162,6 +162,10 @@ class StudyAnswers:
             for digest in self.images(part.dataset, part.part, part.percent).sha256
         )
 
+    def held_out(self, dataset: str) -> frozenset[str]:
+        """The digests of the images of a dataset that the study chose by, or tested on."""
+        return frozenset(digest for part in TESTED for digest in self.images(dataset, part).sha256)
+
     def learned_from(self, run: str) -> frozenset[str]:
         """The datasets whose training images a run's network has seen, its parents' included."""
         return frozenset(

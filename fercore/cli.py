@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import fercore
@@ -123,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(error), 2)
     except KeyboardInterrupt:
-        mend = "; to continue, give the same command with --resume" if "resume" in options else ""
+        begun = "resume" in options and options.out and Path(options.out, "config.toml").exists()
+        mend = "; to continue, give the same command with --resume" if begun else ""
         print(f"\nfercore-train: interrupted{mend}", file=sys.stderr, flush=True)
         return 130
     except BrokenPipeError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,6 +42,31 @@ def commented_toml(study: Study) -> str:
             line += _comment(kind, match[1])
         lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def as_arguments(choice: StudyDataset, study: Study) -> list[str]:
+    """A dataset of a study as ``inspect`` takes it, so that it reads the same images."""
+    place = choice.path if choice.name == choice.format else f"{choice.format}:{choice.path}"
+    arguments = [f"{choice.name}={place}"]
+    if choice.crop is not None:
+        arguments += ["--crop", ",".join(map(str, choice.crop))]
+    for key, value in choice.options.items():
+        arguments += ["--option", f"{key}={_as_typed(value)}"]
+    if study.contempt:
+        arguments.append("--contempt")
+    if study.seed:
+        arguments += ["--seed", str(study.seed)]
+    return arguments
+
+
+def _as_typed(value: Any) -> str:
+    """An option's value as a command line has it: TOML, but words as they are."""
+    if isinstance(value, str):
+        try:
+            tomllib.loads(f"value = {value}")
+        except tomllib.TOMLDecodeError:
+            return value
+    return json.dumps(value)  # of what options can be, TOML too
 
 
 def changes(old: Study, new: Study) -> list[str]:

@@ -86,7 +86,7 @@ class LiveListener(PlainListener):
             {
                 "loss": line["train_loss"],
                 "train %": 100 * line["train_accuracy"],
-                **{f"{role} %": 100 * s["accuracy"] for role, s in line["validation"].items()},
+                **{f"{role} val. %": 100 * s["accuracy"] for role, s in line["validation"].items()},
             },
         )
         self._show_study()

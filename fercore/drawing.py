@@ -15,6 +15,7 @@ from fercore.data.images import read_image
 from fercore.data.tree import open_tree
 from fercore.files import write_atomically
 from fercore.predict import Prediction, pictures
+from fercore.words import percent
 
 LINES = 2
 """How many classes are named."""
@@ -60,7 +61,7 @@ def _draw(picture: Image.Image, face: Prediction) -> None:
     size = max((face.box.bottom - face.box.top) / 9, 10.0)
     draw.rectangle(face.box, outline="white", width=max(round(size / 8), 1))
     likeliest = np.argsort(face.probabilities)[::-1][:LINES]
-    text = "\n".join(f"{face.classes[c]} {100 * face.probabilities[c]:.0f} %" for c in likeliest)
+    text = "\n".join(f"{face.classes[c]} {percent(face.probabilities[c], 0)}" for c in likeliest)
     font = ImageFont.load_default(size)
     _, _, width, height = draw.multiline_textbbox((0, 0), text, font)
     corner = (

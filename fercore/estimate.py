@@ -21,6 +21,7 @@ from fercore.progress import describe_data
 from fercore.protocol import make_backend, make_jobs, make_workloads
 from fercore.study_data import StudyData, load_study
 from fercore.timing import random_batch
+from fercore.words import counted
 
 PROBE_BATCHES = 2
 """Batches in an epoch of a probe."""
@@ -71,7 +72,10 @@ def describe_plan(
         right = [f"{cell:>{width}}" for cell, width in zip(row[2:], widths[2:], strict=True)]
         lines.append("  ".join(left + right))
     total = forecast.total(dict.fromkeys(jobs, 0))
-    lines += ["", f"{len(runs)} runs; about {'unknown' if total is None else duration(total)}"]
+    lines += [
+        "",
+        f"{counted(len(runs), 'run')}; about {'unknown' if total is None else duration(total)}",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from fercore import measures, versus
 from fercore.answers import StudyAnswers
 from fercore.findings import Column, Target, by_target
-from fercore.measures import Memory
+from fercore.measures import Level, Memory
 from fercore.results import Record
 from fercore.run_directory import RunDirectory
 from fercore.versus import Comparisons
@@ -49,6 +49,12 @@ class Evidence:
     def shared_memory(self) -> dict[tuple[str, Column], Memory]:
         """The same over the classes that both sets have."""
         return self._measure(self.shared)
+
+    @cached_property
+    def levels(self) -> dict[tuple[str, str], Level]:
+        """What accuracies are held against, by target and by the dataset of the test part."""
+        tables = self.comparisons.tables
+        return {of: measures.measure_level(self.answers, one) for of, one in tables.items()}
 
     def knows_source(self, target: Target, column: Column) -> bool:
         """Whether networks of a column have learned from the source, now or before."""

@@ -20,6 +20,7 @@ from fercore.errors import FercoreError
 from fercore.evaluation import predict_logits
 from fercore.faces import Box, Detector, cut, framed
 from fercore.results import Score, score
+from fercore.words import counted, fixed, percent
 
 if TYPE_CHECKING:
     from fercore.nn import Model
@@ -141,7 +142,7 @@ def predictions_as_text(predictions: Sequence[Prediction]) -> str:
     header = f"{'file':<{width}}  {'face':<{place}}  {'class':<9}"
     lines = [header + "".join(f"{name:>10}" for name in predictions[0].classes)]
     for file, where, prediction in rows:
-        shares = "".join(f"{100 * share:10.1f}" for share in prediction.probabilities)
+        shares = "".join(f"{fixed(100 * share, 1):>10}" for share in prediction.probabilities)
         lines.append(f"{file:<{width}}  {where:<{place}}  {prediction.label:<9}{shares}")
     return "\n".join(lines) + "\n"
 
@@ -170,12 +171,12 @@ def predictions_as_json(predictions: Sequence[Prediction], skipped: Sequence[Ski
 
 def score_as_text(score: Score, title: str) -> str:
     """Accuracy with n and interval, accuracies that weigh classes equally, the confusion matrix."""
-    low, high = (100 * end for end in metrics.wilson(score.accuracy * score.n, score.n))
+    low, high = (fixed(100 * end, 1) for end in metrics.wilson(score.accuracy * score.n, score.n))
     lines = [
-        f"{title}: {score.n} images",
-        f"accuracy           {100 * score.accuracy:.2f} %  (95 %: {low:.1f}..{high:.1f})",
-        f"balanced accuracy  {100 * score.balanced_accuracy:.2f} %",
-        f"macro F1           {100 * score.macro_f1:.2f} %",
+        f"{title}: {counted(score.n, 'image')}",
+        f"accuracy           {percent(score.accuracy, 2)}  (95 %: {low}..{high})",
+        f"balanced accuracy  {percent(score.balanced_accuracy, 2)}",
+        f"macro F1           {percent(score.macro_f1, 2)}",
         f"loss               {score.loss:.4f}",
     ]
     known = CLASSES[: len(score.confusion)]
@@ -185,7 +186,7 @@ def score_as_text(score: Score, title: str) -> str:
         (present, score.accuracy_present, "tested images", score.classes_shared),
     ):
         if count < above and accuracy is not None:
-            lines.append(f"among the {count} classes of the {of}  {100 * accuracy:.2f} %")
+            lines.append(f"among the {count} classes of the {of}  {percent(accuracy, 2)}")
     lines += ["", "rows: true class; columns: predicted"]
     lines.append(" " * 9 + "".join(f"{name:>9}" for name in known))
     for name, row in zip(known, score.confusion, strict=True):

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fercore.forecast import Forecast, Job, duration
+from fercore.words import percent
 
 if TYPE_CHECKING:
     from fercore.results import Record
@@ -137,11 +138,12 @@ def describe_data(data: StudyData) -> list[str]:
 
 def describe_epoch(line: Line, job: Job) -> str:
     """Epoch, loss and accuracies."""
+    followed = (f"{role} {percent(s['accuracy'])}" for role, s in line["validation"].items())
     texts = [
         f"epoch {line['epoch']}/{job.epochs}",
         f"loss {line['train_loss']:.3f}",
-        f"train {100 * line['train_accuracy']:.1f} %",
-        *(f"{role} {100 * s['accuracy']:.1f} %" for role, s in line["validation"].items()),
+        f"train {percent(line['train_accuracy'])}",
+        f"validation: {', '.join(followed)}",
         f"{line['images_per_s']:.0f} images/s",
     ]
     if line["kept_features"]:
@@ -152,9 +154,9 @@ def describe_epoch(line: Line, job: Job) -> str:
 def describe_tests(records: Sequence[Record]) -> str:
     """Test accuracies of a run, the source's first."""
     first = records[0]
-    texts = [f"{first.source} {100 * first.source_accuracy:.1f} %"]
+    texts = [f"{first.source} {percent(first.source_accuracy)}"]
     texts += [
-        f"{record.target} {100 * record.target_accuracy:.1f} %"
+        f"{record.target} {percent(record.target_accuracy)}"
         for record in records
         if record.target_accuracy is not None
     ]

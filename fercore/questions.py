@@ -16,8 +16,8 @@ from fercore.comparison import Judgement, Verdict
 from fercore.evidence import Evidence
 from fercore.findings import Accuracy, Cell, Target
 from fercore.measures import BASELINE
-from fercore.versus import Versus
-from fercore.words import listed, percent, points
+from fercore.versus import UNITS, Versus
+from fercore.words import counted, fixed, listed, percent, points
 
 ALONE = "TO"
 """The strategy that never sees the source."""
@@ -67,15 +67,33 @@ def _memory(evidence: Evidence) -> Question:
         texts = [*_verdicts(against, phrases, source), *_basis(against, source)]
         if target.shared_classes < target.classes:
             among = evidence.shared.against(target.name, source, BASELINE)
-            both = f"Over the {target.shared_classes} classes that both sets have, "
+            classes = counted(target.shared_classes, "class", "classes")
+            both = f"Over the {classes} that both sets have, "
             texts += [both + text for text in _verdicts(among, phrases, source)]
         every += against
         answers.append((target.name, texts))
+    counted_verdicts = _counted(every, "adapted network", "", phrases)
     return Question(
         "What does each strategy do to the memory of the source?",
-        _counted(every, "adapted networks", phrases),
+        " ".join([*_nothing_to_forget(evidence), counted_verdicts]),
         answers,
     )
+
+
+def _nothing_to_forget(evidence: Evidence) -> list[str]:
+    """What has to be said first where BL may as well always name the commonest class."""
+    target = evidence.targets[0]  # BL and the source are the same for all
+    base, known = target.baseline, evidence.memory.get((target.name, BASELINE))
+    if base is None or known is None or known.source.interval is None:
+        return []
+    majority = evidence.levels[target.name, target.source].majority
+    if known.source.interval.low > majority:
+        return []
+    return [
+        f"BL reaches {_reached(target.source, base.source, known.source)}, which is not "
+        f"distinguishable from always naming the commonest class ({percent(majority)}): nothing "
+        "shows that it has learned what could be forgotten, so no answer here speaks of memory."
+    ]
 
 
 # -- 2: both sets -----------------------------------------------------------------------------
@@ -127,7 +145,7 @@ def _both(cell: Cell, target: Target, evidence: Evidence) -> str:
 def _reached(dataset: str, accuracy: Accuracy, known: Estimate | None) -> str:
     interval = ""
     if known is not None and known.interval is not None:
-        interval = "{:.1f} to {:.1f}, ".format(*(100 * bound for bound in known.interval))
+        interval = " to ".join(fixed(100 * bound, 1) for bound in known.interval) + ", "
     return f"{percent(accuracy.value)} on {dataset} ({interval}n={accuracy.n:,})"
 
 
@@ -154,14 +172,18 @@ def _transfer(evidence: Evidence) -> Question:
             reached = target.cells[column].target
             texts.append(
                 f"With {column[1]} % of {target.name}'s training images and nothing else, a "
-                f"network reaches {percent(reached.value)} of {reached.n:,} test images."
+                f"network reaches {percent(reached.value)} of {counted(reached.n, 'test image')}."
             )
             texts += _verdicts(against, phrases, target.name)
             mine += against
         every += mine
         answers.append((target.name, [*texts, *_basis(mine, target.name)]))
     if every:
-        return Question(title, _counted(every, "networks that saw both sets", phrases), answers)
+        return Question(
+            title,
+            _counted(every, "network that saw both sets", "networks that saw both sets", phrases),
+            answers,
+        )
     return Question(
         title,
         "That cannot be said yet: no network that saw both sets can be held against one that was "
@@ -188,7 +210,7 @@ def _decisive(versus: Versus) -> Judgement:
     return next((j for j in judgements if j.verdict != "not testable"), judgements[-1])
 
 
-def _counted(versus: Sequence[Versus], noun: str, phrases: Phrases) -> str:
+def _counted(versus: Sequence[Versus], one: str, several: str, phrases: Phrases) -> str:
     """How many networks, over all targets, got each verdict."""
     if not versus:
         return "Nothing can be said yet: of two networks to compare, one has not been tested."
@@ -197,10 +219,11 @@ def _counted(versus: Sequence[Versus], noun: str, phrases: Phrases) -> str:
         f"{counts[verdict] or 'none'} {phrase[counts[verdict] > 1]}"
         for verdict, phrase in phrases.items()
     ]
-    text = f"Of {len(versus)} {noun}, {listed(parts)}."
+    text = f"Of {counted(len(versus), one, several)}, {listed(parts)}."
     by_image = sum(_decisive(one) != one.judgements[0] for one in versus)
     if by_image:
-        text += f" {by_image} of them are judged by image alone: too few people were tested."
+        are = "is" if by_image == 1 else "are"
+        text += f" {by_image} of them {are} judged by image alone: too few people were tested."
     return text
 
 
@@ -228,8 +251,10 @@ def _basis(versus: Sequence[Versus], dataset: str) -> list[str]:
     widest, decisive = versus[0].judgements[0], _decisive(versus[0])
     if widest.unit == decisive.unit:
         return []
-    kind = "people" if widest.unit == "subject" else "sequences"
+    one, several = UNITS[widest.unit]
+    same, are = (one, "is") if widest.units == 1 else (several, "are")
     return [
-        f"That is by image, and so speaks of other photographs of the same {kind}: the "
-        f"{widest.units} {kind} in {dataset}'s test part are too few for any verdict on others."
+        f"That is by image, and so speaks of other photographs of the same {same}: the "
+        f"{counted(widest.units, one, several)} in {dataset}'s test part {are} too few for any "
+        "verdict on others."
     ]

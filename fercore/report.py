@@ -23,7 +23,7 @@ from fercore.measures import Memory
 from fercore.questions import Question
 from fercore.results import Record
 from fercore.run_directory import DatasetFacts, RunDirectory
-from fercore.words import MINUS, folded, signed
+from fercore.words import MINUS, counted, fixed, folded, signed
 
 PROSE = 100
 """Letters in a line of text; longer ones are hard to follow."""
@@ -132,10 +132,6 @@ Number = Callable[[float, int], str]
 """How a number of so many digits is written."""
 
 
-def _plain(number: float, digits: int) -> str:
-    return f"{number:.{digits}f}"
-
-
 def _block(found: Evidence, target: Target, order: Sequence[Column]) -> tuple[Row, ...]:
     cells = [target.cells.get(column) for column in order]
     memory = [found.memory.get((target.name, column)) for column in order]
@@ -163,7 +159,7 @@ def _block(found: Evidence, target: Target, order: Sequence[Column]) -> tuple[Ro
             yield Row("paper", tuple(texts), detail=True)
 
     def measure(
-        label: str, its: Callable[[Memory], Estimate | None], number: Number = _plain
+        label: str, its: Callable[[Memory], Estimate | None], number: Number = fixed
     ) -> Iterable[Row]:
         estimates = [its(one) if one else None for one in memory]
         if any(estimates):
@@ -196,11 +192,11 @@ def _block(found: Evidence, target: Target, order: Sequence[Column]) -> tuple[Ro
 def _accuracy(accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return ""
-    spread = "" if accuracy.sd is None else f" ±{100 * accuracy.sd:.2f}"
-    return f"{100 * accuracy.value:.2f}{spread}"
+    spread = "" if accuracy.sd is None else f" ±{fixed(100 * accuracy.sd, 2)}"
+    return f"{fixed(100 * accuracy.value, 2)}{spread}"
 
 
-def _intervals(estimates: Sequence[Estimate | None], number: Number = _plain) -> Row:
+def _intervals(estimates: Sequence[Estimate | None], number: Number = fixed) -> Row:
     texts = (
         "..".join(number(100 * bound, 1) for bound in one.interval) if one and one.interval else ""
         for one in estimates
@@ -255,8 +251,8 @@ def _notes_on(target: Target) -> list[str]:
     if n < SMALL:
         low, high = metrics.wilson(n / 2, n)
         notes.append(
-            f"{target.name} has {n} test image{'s' * (n != 1)}: an accuracy near 50 % is known to "
-            f"±{50 * (high - low):.0f} points."
+            f"{target.name} has {counted(n, 'test image')}: an accuracy near 50 % is known to "
+            f"±{fixed(50 * (high - low))} points."
         )
     if target.shared_classes < target.classes:
         notes.append(

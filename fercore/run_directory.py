@@ -86,6 +86,17 @@ class RunDirectory:
         """The folder of one run."""
         return self.path if self.single else self.path / "runs" / run_id
 
+    @classmethod
+    def around(cls, network: Path) -> RunDirectory | None:
+        """The run directory in which the file of a network lies; None where it lies in none."""
+        folder = network.absolute().parent
+        if not (folder / "run.json").exists():
+            return None
+        for directory in (cls(folder, single=True), cls(folder.parent.parent)):
+            if directory.config.exists():
+                return directory
+        return None
+
     def check_study(self) -> None:
         """Raise FercoreError unless the folder is of a study, begun or finished."""
         if not self.config.exists():

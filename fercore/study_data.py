@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,15 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
+from fercore.comparison import LEVEL
 from fercore.config import Study, StudyDataset
+from fercore.config_text import as_arguments
 from fercore.data import DatasetSpec, load, manifest
+from fercore.data.allocation import cluster
 from fercore.data.classes import CONTEMPT
-from fercore.data.dataset import CLASSES, Dataset
+from fercore.data.dataset import CLASSES, SPLITS, Dataset
 from fercore.data.parts import Parts
 from fercore.data.splits import RULES, part_of_training, split
 from fercore.errors import FercoreError
 from fercore.plan import Part
 from fercore.run_directory import DatasetFacts
+from fercore.statistics import paired
+from fercore.words import counted
+
+FOLDS = 5
+"""As many are suggested for cross-validation, or one a person where there are fewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +172,11 @@ def load_study(
     if study.contempt:
         _check_contempt(datasets)
     check_targets(datasets)
-    return _with_twins_noted(data)
+    data = _with_twins_noted(data)
+    for choice in study.targets:
+        if rules[choice.name] in RULES:  # else the split may be a fold already
+            data = _with_notes(data, choice.name, *_suggest_folds(data, choice, study))
+    return data
 
 
 def load_one(choice: StudyDataset, *, contempt: bool = False, cache: bool = True) -> Dataset:
@@ -240,20 +253,43 @@ def check_targets(datasets: Sequence[Dataset]) -> None:
 def _with_twins_noted(data: StudyData) -> StudyData:
     """The same data; notes count the test images that the other set of a pair trains on."""
     pairs = [pair for t in data.targets for pair in ((data.source, t), (t, data.source))]
-    datasets = dict(data.datasets)
 
     def images(name: str, part: str) -> list[str]:
-        entry = datasets[name]
+        entry = data.datasets[name]
         return [entry.dataset.sha256[row] for row in entry.parts.rows()[part]]
 
     for name, other in pairs:
         tested, seen = images(name, "test"), set(images(other, "train"))
         if twins := sum(image in seen for image in tested):
             note = f"Exact twins in {other}'s train: {twins:,} of {len(tested):,} test images."
-            entry = datasets[name]
-            parts = replace(entry.parts, notes=(*entry.parts.notes, note))
-            datasets[name] = replace(entry, parts=parts)
-    return StudyData(datasets)
+            data = _with_notes(data, name, note)
+    return data
+
+
+def _with_notes(data: StudyData, name: str, *notes: str) -> StudyData:
+    """The same data; a dataset has these notes, too."""
+    entry = data.datasets[name]
+    parts = replace(entry.parts, notes=(*entry.parts.notes, *notes))
+    return StudyData({**data.datasets, name: replace(entry, parts=parts)})
+
+
+def _suggest_folds(data: StudyData, choice: StudyDataset, study: Study) -> tuple[str, ...]:
+    """How everybody can be tested, where so few are that no verdict on others is possible."""
+    entry = data.datasets[choice.name]
+    dataset = entry.dataset
+    people = {dataset.subjects[row] for row in entry.parts.test}
+    if "" in people or paired.smallest_p(len(people)) <= LEVEL:
+        return ()
+    units = len(cluster(dataset, np.arange(len(dataset)), by_subject=True))
+    if units < len(SPLITS):
+        return ()
+    folds = ["--folds", str(min(FOLDS, units)), "--write", "folds"]
+    command = shlex.join(["fercore-train", "inspect", *as_arguments(choice, study), *folds])
+    return (
+        f"Too few for verdicts on other people: {counted(len(people), 'person', 'people')} in "
+        f"test. Cross-validation tests everybody: {command}, and then studies with --splits "
+        "folds/fold-1 and so on.",
+    )
 
 
 def _concatenated(pieces: Sequence[Dataset]) -> Dataset:

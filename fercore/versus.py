@@ -13,7 +13,7 @@ from fercore.errors import FercoreError
 from fercore.findings import Column, column_name
 from fercore.metrics import Interval
 from fercore.results import Record
-from fercore.words import MINUS, points, points_range
+from fercore.words import MINUS, counted, points, points_range
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,20 @@ def rows(pairs: Sequence[Comparison]) -> list[PairRow]:
     return [_row(pair, judgement) for pair in pairs for judgement in pair.judgements]
 
 
-_UNITS = {
+UNITS = {
     "subject": ("person", "people"),
     "sequence": ("sequence", "sequences"),
     "image": ("image", "images"),
 }
+"""What one unit is called, and several."""
 
 
 def _row(pair: Comparison, judgement: Judgement) -> PairRow:
-    one, several = _UNITS[judgement.unit]
     return PairRow(
         pair=f"{column_name(pair.first)} {MINUS} {column_name(pair.second)}",
         difference=points(pair.difference),
         seeds=points_range(pair.over_seeds.interval),
-        unit=f"{judgement.units:,} {one if judgement.units == 1 else several}",
+        unit=counted(judgement.units, *UNITS[judgement.unit]),
         interval=points_range(judgement.interval),
         p=f"{judgement.p:.2g}",
         p_holm=f"{judgement.p_holm:.2g}",

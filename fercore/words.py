@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 from fercore.metrics import Interval
 
@@ -11,19 +13,28 @@ MINUS = "\N{MINUS SIGN}"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def percent(share: float) -> str:
+def fixed(number: float, digits: int = 0) -> str:
+    """A number with so many digits after the point; halves are rounded away from zero.
+
+    Equal numbers look equal, however they were computed: what floating point adds to 1.25 is cut
+    off before it decides the last digit.
+    """
+    if not math.isfinite(number):
+        return str(number)
+    cut = Decimal(repr(round(float(number), 9)))
+    rounded = cut.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return f"{rounded + 0:f}"  # without the sign of a negative zero
+
+
+def percent(share: float, digits: int = 1) -> str:
     """``61.3 %`` of a share, 0..1."""
-    return f"{100 * share:.1f} %"
+    return f"{fixed(100 * share, digits)} %"
 
 
 def signed(number: float, digits: int = 0) -> str:
-    """A change, with a sign unless it is nought.
-
-    Equal changes look equal, however they were computed: what floating point adds to 1.75 is cut
-    off before it decides the last digit.
-    """
-    text = f"{round(number, 9):+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
+    """A change, rounded as by ``fixed``, with a sign unless it is nought."""
+    text = fixed(abs(number), digits)
+    return text if float(text) == 0 else f"{MINUS if number < 0 else '+'}{text}"
 
 
 def points(change: float) -> str:
@@ -34,6 +45,11 @@ def points(change: float) -> str:
 def points_range(interval: Interval | None) -> str:
     """An interval of such a change: ``-1.5 to +4.8``; "" for none."""
     return "" if interval is None else " to ".join(map(points, interval))
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """``1 image``, ``2,000 images``; ``several`` is for what does not end in s: ``3 people``."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fercore.config import Recipe, Study, read_study, study_from, with_settings
-from fercore.config_text import changes, commented_toml, to_toml
+from fercore.commands.arguments import key_and_value
+from fercore.config import Recipe, Study, StudyDataset, read_study, study_from, with_settings
+from fercore.config_text import as_arguments, changes, commented_toml, to_toml
 from fercore.errors import FercoreError
 from fercore.freeze import STRATEGIES
 from tests.data.values import steady
@@ -367,3 +368,30 @@ def test_recipe_settings_are_checked_wherever_they_come_from():
 def test_a_study_is_frozen():
     with pytest.raises(AttributeError):
         Study().seed = 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("subject", r"/([^/]+)_\d+"),
+        ("subject", "5"),
+        ("subject", 'it"s'),
+        ("labels", "probability"),
+        ("angles", ["S", "HL"]),
+        ("agreement", 0.6),
+        ("boxes", False),
+    ],
+)
+def test_a_dataset_s_arguments_are_read_as_its_settings(key, value):
+    choice = StudyDataset(name="mine", format="folder", path="/a b", options={key: value})
+    name, flag, option = as_arguments(choice, Study(source=choice))
+    assert (name, flag) == ("mine=folder:/a b", "--option")
+    assert key_and_value(option, flag, "") == (key, value)
+
+
+def test_a_dataset_called_as_its_format_is_said_so():
+    choice = StudyDataset(name="jaffe", format="jaffe", path="/x", crop=(0.1, 0, 1, 0.9))
+    study = Study(source=choice, contempt=True, seed=4)
+    assert as_arguments(choice, study) == [
+        *("jaffe=/x", "--crop", "0.1,0,1,0.9", "--contempt", "--seed", "4")
+    ]

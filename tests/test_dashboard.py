@@ -57,17 +57,17 @@ def test_the_epoch_its_numbers_and_the_time_left(listener):
     assert study.fields["state"] == "0/2 runs  2 s left"
     rows = [text.split() for text in drawn(listener).splitlines()]
     assert ["BL", "loss", HEIGHTS[0], "1.250"] in rows
-    assert ["BL", "target", "%", HEIGHTS[0], "12.5"] in rows
+    assert ["BL", "target", "val.", "%", HEIGHTS[0], "12.5"] in rows
 
 
 def test_curves_grow_with_the_run_and_end_with_it(listener):
     for epoch, accuracy in ((1, 0.25), (2, 0.5), (3, 0.75)):
         listener.epoch("BL", line(epoch, validation={"source": {"accuracy": accuracy}}))
-    assert "BL source %  ▁▅█  75.0" in drawn(listener)
+    assert "BL source val. %  ▁▅█  75.0" in drawn(listener)
     assert "target" not in drawn(listener)
     listener.finished("BL", [record()])
     listener.started("jaffe-FC-50")
-    assert "source %" not in drawn(listener)
+    assert "source val. %" not in drawn(listener)
 
 
 def test_the_speed_within_an_epoch(listener, monkeypatch):

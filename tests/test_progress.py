@@ -17,10 +17,10 @@ def test_a_file_gets_plain_lines():
         "jaffe: 131 / 15 / 67 images to train on, to validate and to test",
         "  A note.",
         "  2 entries skipped, the first a.png: truncated",
-        "[1/2] BL  epoch 1/2  loss 1.250  train 50.0 %  source 25.0 %  target 12.5 %  50 images/s"
-        "  2 s left",
-        "[1/2] BL  epoch 2/2  loss 1.250  train 50.0 %  source 25.0 %  target 12.5 %  50 images/s"
-        "  0 s left",
+        "[1/2] BL  epoch 1/2  loss 1.250  train 50.0 %  validation: source 25.0 %, target 12.5 %"
+        "  50 images/s  2 s left",
+        "[1/2] BL  epoch 2/2  loss 1.250  train 50.0 %  validation: source 25.0 %, target 12.5 %"
+        "  50 images/s  0 s left",
         "[1/2] BL  tested: fer2013 60.0 %, jaffe 40.0 %",
         "[2/2] jaffe-FC-50  tested: fer2013 50.0 %, jaffe 75.0 %  (trained before)",
     ]

@@ -46,6 +46,47 @@ def test_memory(folder):
     assert "the 3 people in src's test part are too few" in sentences[2]
 
 
+def test_one_person_is_not_called_people(folder):
+    manifest = folder.path / "splits" / "src.csv"
+    manifest.write_text(re.sub(r",test\d,", ",anna,", manifest.read_text()))
+    ((_, sentences),) = asked(folder)[0][0].answers
+    assert sentences[2] == (
+        "That is by image, and so speaks of other photographs of the same person: the 1 person in "
+        "src's test part is too few for any verdict on others."
+    )
+
+
+def test_one_network_is_not_called_networks(tmp_path):
+    folder = StudyFolder(tmp_path / "run")
+    folder.write_study([Column("BL", None, 18, 8), Column("TO", 100, 3, 10)])
+    memory = asked(folder)[0][0]
+    assert memory.short.startswith("Of 1 adapted network, 1 knows less")
+    assert "1 of them is judged by image alone" in memory.short
+
+
+def test_a_baseline_that_knows_nothing_has_nothing_to_forget(tmp_path):
+    folder = StudyFolder(tmp_path / "run")
+    folder.write_study([Column("BL", None, 5, 8), *STUDY[1:]])
+    memory = asked(folder)[0][0]
+    # 5 of 21 images (at most 45.1 % by Wilson), while each of 7 classes is 3 of 21.
+    assert re.match(
+        r"BL reaches 23\.8 % on src \(\d\.\d to 45\.1, n=21\), which is not distinguishable from "
+        r"always naming the commonest class \(14\.3 %\): nothing shows that it has learned what "
+        r"could be forgotten, so no answer here speaks of memory\. Of 6 adapted networks, ",
+        memory.short,
+    )
+
+
+@pytest.mark.parametrize("right", [6, 7, 8, 9, 10, 11, 12])
+def test_a_baseline_is_weak_as_far_as_its_interval_reaches_down(tmp_path, right):
+    folder = StudyFolder(tmp_path / "run")
+    folder.write_study([Column("BL", None, right, 8), *STUDY[1:]])
+    found = evidence.gather(folder.directory, read(folder.directory).records)
+    low, _ = found.memory["tgt", ("BL", None)].source.interval
+    short = questions.ask(found)[0].short
+    assert short.startswith("BL reaches") == (low <= 3 / 21)
+
+
 def test_the_best_on_both_sets_is_named_by_validation(folder):
     best = asked(folder)[0][1]
     assert best.short == "By the mean of both validation accuracies: FU 100 for tgt."

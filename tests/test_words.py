@@ -20,6 +20,31 @@ def test_equal_changes_are_said_alike_however_they_were_computed():
     assert words.points(-1e-17) == "0.0"
 
 
+def test_halves_are_rounded_alike_everywhere():
+    """Python's own formats round 1.25, which floating point has exactly, to even."""
+    assert [words.fixed(x, 1) for x in (1.25, 1.35, -1.25, 0.25)] == ["1.3", "1.4", "-1.3", "0.3"]
+    assert [words.percent(x) for x in (0.0125, 0.0135)] == ["1.3 %", "1.4 %"]
+    assert [words.points(x) for x in (0.0125, -0.0125)] == ["+1.3", f"{MINUS}1.3"]
+    assert [words.fixed(x) for x in (0.5, 1.5, 2.5)] == ["1", "2", "3"]
+
+
+def test_numbers_have_as_many_digits_as_wanted():
+    assert words.fixed(100.0, 2) == "100.00"
+    assert words.fixed(-0.0) == "0"
+    assert words.fixed(-0.04, 1) == "0.0"
+    assert words.fixed(1e-30, 1) == "0.0"
+    assert words.fixed(float("nan"), 1) == "nan"
+    assert words.fixed(float("inf"), 1) == "inf"
+    assert words.percent(0.6128, 2) == "61.28 %"
+
+
+def test_one_of_a_kind_is_no_plural():
+    assert words.counted(1, "image") == "1 image"
+    assert words.counted(2000, "image") == "2,000 images"
+    said = [words.counted(n, "person", "people") for n in (0, 1, 3)]
+    assert said == ["0 people", "1 person", "3 people"]
+
+
 def test_shares_and_their_changes():
     assert words.percent(0.6128) == "61.3 %"
     assert words.points(-0.0151) == f"{MINUS}1.5"

@@ -17,7 +17,8 @@ examples:
 
 a dataset of the study is split as it was there with the manifests in the study's folder, or else
 with the study's --splits, --seed and options; otherwise images that the network was trained on may
-be tested. Its --crop is to be given, too. --part all is for a dataset that it has never seen.
+be tested, of which a line warns where the network lies in the study's folder. Its --crop is to be
+given, too. --part all is for a dataset that it has never seen.
 """
 
 
@@ -36,7 +37,7 @@ def run(options: Namespace) -> None:
     import msgspec
     import numpy as np
 
-    from fercore import checkpoint, predict
+    from fercore import checkpoint, predict, seen
     from fercore.data.dataset import BASIC
 
     backend = make_backend(options)
@@ -46,6 +47,8 @@ def run(options: Namespace) -> None:
         rows = np.arange(len(dataset))
     else:
         rows = split(dataset, options).rows()[options.part]
+    if options.part != "train" and (text := seen.warning(Path(options.model), dataset, rows)):
+        print(f"warning: {text}", file=sys.stderr)
     score = predict.evaluate(model, dataset, rows, backend=backend)
     if options.json:
         sys.stdout.write(msgspec.json.encode(score).decode() + "\n")

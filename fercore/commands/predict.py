@@ -52,6 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> None:
     from fercore import checkpoint, drawing, faces, predict
     from fercore.data.images import WHOLE
+    from fercore.words import counted
 
     backend = make_backend(options)
     model = checkpoint.load_model(Path(options.model), backend)
@@ -68,7 +69,7 @@ def run(options: Namespace) -> None:
     sys.stdout.write(predict.predictions_as_text(predictions))
     print(f"\nProbabilities in %. {_shown(predictions, options.crop, detector)}")
     if drawn:
-        print(f"{options.draw}: {len(drawn)} picture{'s' * (len(drawn) != 1)} with them drawn on")
+        print(f"{options.draw}: {counted(len(drawn), 'picture')} with them drawn on")
     for entry in skipped:
         print(f"not read: {entry.file}: {entry.reason}", file=sys.stderr)
 

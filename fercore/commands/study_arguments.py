@@ -71,12 +71,14 @@ def read_study(options: Namespace, default_out: str, **fixed: Any) -> Study:
     if config is None:
         flags.setdefault("out", default_out)
         resumed = Path(flags["out"]) / "config.toml"
-        if options.resume and options.out and "source" not in flags and not resumed.exists():
-            raise FercoreError(
-                f"{resumed}: is not there to continue from; check --out, or leave out --resume"
-            )
         config = resumed if options.resume and resumed.exists() else None
-    return read_study(config and Path(config), flags)
+    study = read_study(config and Path(config), flags)
+    if options.resume and not Path(study.out, "config.toml").exists():
+        raise FercoreError(
+            f"{study.out}: nothing is there to continue; check --out, or leave --resume out"
+        )
+    options.out = study.out  # where to continue, should this be interrupted
+    return study
 
 
 def tensorboard(options: Namespace, directory: RunDirectory) -> Path | None:

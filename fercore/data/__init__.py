@@ -159,6 +159,9 @@ def _module(format: str) -> _Format:
 
 
 def _nothing_found(spec: DatasetSpec, format: _Format, tree: Tree) -> str:
+    from fercore.data.images import is_image
+    from fercore.words import counted
+
     found = {other: _module(other).recognise(tree) for other in FORMATS if other != spec.format}
     # Class folders hold several formats, so the general one is only named when nothing else fits.
     likely = max(found, key=lambda other: (found[other] > 0, other != "folder", found[other]))
@@ -169,6 +172,11 @@ def _nothing_found(spec: DatasetSpec, format: _Format, tree: Tree) -> str:
         mend = f"; give the zip file itself: {spec.path / zips[0]}"
     elif zips:
         mend = f"; it holds the zip file {zips[0]}: unpack it and give that"
+    elif spec.format == "folder" and (count := sum(map(is_image, tree.names))):
+        mend = (
+            f"; it holds {counted(count, 'image')} elsewhere: make a folder for each class and "
+            "move its images there, as in happy/anna_03.jpg"
+        )
     else:
         mend = ""
     return f"{spec.path}: no {spec.format} images; expected {format.EXPECTS}{mend}"

@@ -115,7 +115,7 @@ def _load_full(tree: Tree, crop: Crop, classes: int) -> Dataset:
         *left_out_notes(left_out, classes),
         f"The last {APEX_FRAMES} frames of a sequence are taken, as in CK+48; its neutral first "
         "frame is not.",
-        f"{unlabelled} of {len(sequences)} sequences have no label and are left out.",
+        f"Sequences without a label, left out: {unlabelled} of {len(sequences)}.",
     ]
     if crop == WHOLE:
         notes.append("Full CK+ images show head and shoulders: a crop to the face helps.")

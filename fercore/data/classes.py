@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from fercore.data.dataset import CLASSES
+from fercore.words import counted
 
 CONTEMPT = "contempt"
 """The last of CLASSES, whose images are left out unless they are asked for."""
@@ -40,7 +41,6 @@ def label_of(word: str, classes: int) -> int | None:
 def left_out_notes(left_out: Mapping[str, int], classes: int) -> list[str]:
     """A sentence for each class word whose images were not taken; ``left_out`` counts them."""
     return [
-        f"{count:,} image{'s' * (count != 1)} of '{word}' left out: "
-        f"not one of the {classes} classes."
+        f"{counted(count, 'image')} of '{word}' left out: not one of the {classes} classes."
         for word, count in sorted(left_out.items())
     ]

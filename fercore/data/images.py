@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fercore.data.dataset import CLASSES, SIZE, Dataset, Skipped
 from fercore.data.tree import Tree
 from fercore.errors import FercoreError
+from fercore.words import counted
 
 PIXEL_LIMIT = 50_000_000
 """Images with more pixels are skipped: a small file can unpack to more than the memory."""
@@ -111,9 +112,7 @@ def load_images(
         first.setdefault(_IMAGE.sub("", item.file), item)
     notes = list(notes)
     if copies := len(items) - len(first):
-        notes.append(
-            f"{copies:,} image{'s' * (copies > 1)} left out: second copies, by their names."
-        )
+        notes.append(f"{counted(copies, 'image')} left out: second copies, by their names.")
     rows, faults = decode(tree, list(first.values()), crop)
     return assemble(tree, format, crop, classes, rows, [*skipped, *faults], notes)
 

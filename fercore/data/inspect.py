@@ -21,6 +21,7 @@ from fercore.data.parts import Parts, leaked_twins
 from fercore.data.splits import PAPER_COUNTS
 from fercore.data.tree import natural_key
 from fercore.files import write_atomically
+from fercore.words import counted
 
 ALL = "all"
 """The column of a whole set beside its parts, and the row of all classes."""
@@ -181,7 +182,10 @@ def render_text(inspection: Inspection) -> str:
 
 def _title(inspection: Inspection) -> str:
     people = len([name for name in inspection.subjects[ALL] if name])
-    facts = [f"{inspection.images:,} images", f"{people:,} subjects" if people else "no subjects"]
+    facts = [
+        counted(inspection.images, "image"),
+        counted(people, "subject") if people else "no subjects",
+    ]
     if inspection.synthetic:
         facts.append("SYNTHETIC (drawn faces, no people)")
     return f"{inspection.name} (format {inspection.format}): {', '.join(facts)}"
@@ -214,10 +218,6 @@ def _beside(count: int, published: int | None) -> str:
     return f"{count:,} ({published:,})" if differs else f"{count:,}"
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def _subject_lines(inspection: Inspection) -> str:
     if set(inspection.subjects[ALL]) <= {""}:
         return ""
@@ -227,7 +227,7 @@ def _subject_lines(inspection: Inspection) -> str:
         listed = ", ".join(
             f"{name or '(not named)'}{NBSP}{count:,}" for name, count in people.items()
         )
-        lines.append(_wrapped(f"{part} ({_number(len(people), 'subject')}): {listed}"))
+        lines.append(_wrapped(f"{part} ({counted(len(people), 'subject')}): {listed}"))
     published, here = inspection.published_subjects, inspection.subjects[ALL]
     names = sorted({*published, *here} if published else (), key=natural_key)
     if wrong := [
@@ -247,16 +247,16 @@ def _duplicate_lines(inspection: Inspection) -> str:
         return "Identical images: none"
     lines = [
         f"{found.distinct:,} of {inspection.images:,} images are distinct",
-        f"{_number(found.groups, 'group')} of identical images: "
+        f"{counted(found.groups, 'group')} of identical images: "
         f"{found.within_parts:,} within a part, {found.across_parts:,} across parts",
     ]
     if found.conflicting:
         examples = "; ".join(_first(files, " = ") for files in found.conflicting[:EXAMPLES])
-        conflicting = _number(len(found.conflicting), "group")
+        conflicting = counted(len(found.conflicting), "group")
         lines.append(f"conflicting labels in {conflicting}, such as {examples}")
     if found.leaked:
         lines.append(
-            f"{_number(len(found.leaked), 'test image')} with an exact twin in train, such as "
+            f"{counted(len(found.leaked), 'test image')} with an exact twin in train, such as "
             f"{_first(found.leaked)}"
         )
     return _bullets("Identical images", lines)
@@ -346,7 +346,7 @@ def contact_sheet(dataset: Dataset, path: Path, per_class: int = 8, seed: int = 
         top = TITLE + label * row_height
         rows = np.flatnonzero(dataset.labels == label)
         draw.text((MARGIN, top + FACE // 2), name, INK, _font(18), anchor="ls")
-        count = f"{len(rows):,} image{'s' * (len(rows) != 1)}"
+        count = counted(len(rows), "image")
         draw.text((MARGIN, top + FACE // 2 + 6), count, FAINT, _font(13), anchor="lt")
         for column, row in enumerate(_examples(dataset, rows, per_class, seed)):
             _place(sheet, draw, dataset, row, MARGIN + LABELS + column * (FACE + GAP), top)
@@ -357,7 +357,7 @@ def contact_sheet(dataset: Dataset, path: Path, per_class: int = 8, seed: int = 
 
 def _title_pieces(dataset: Dataset) -> list[tuple[str, str, int, int]]:
     """The title: text, colour, font size, and how many pixels further right the next one stands."""
-    pieces = [(_plain(dataset.name), INK, 24), (f"{len(dataset):,} images", FAINT, 15)]
+    pieces = [(_plain(dataset.name), INK, 24), (counted(len(dataset), "image"), FAINT, 15)]
     if dataset.synthetic:
         pieces.append(("SYNTHETIC", ALARM, 24))
     return [

@@ -19,6 +19,7 @@ from fercore.data.dataset import CLASSES, SPLITS, Dataset
 from fercore.data.parts import Parts, audit
 from fercore.errors import FercoreError
 from fercore.files import write_atomically
+from fercore.words import counted
 
 COLUMNS = ("file", "subject", "group", "label", "split", "sha256")
 REQUIRED = ("file", "label", "split", "sha256")
@@ -73,8 +74,8 @@ def read(path: Path, dataset: Dataset) -> Parts:
         split_of[row], line_of[row] = entry["split"], line
     if missing := [file for file, row in row_of.items() if row not in split_of]:
         raise FercoreError(
-            f"{path}: {len(missing):,} images of {dataset.name} have no line, the first "
-            f"{missing[0]}; add them (an empty split leaves an image out)"
+            f"{path}: no line for {counted(len(missing), 'image')} of {dataset.name}, the first "
+            f"{missing[0]}; add what is missing (an empty split leaves an image out)"
         )
     rows = {
         name: np.array([row for row in range(len(dataset)) if split_of[row] == name], np.int64)

@@ -19,6 +19,7 @@ from fercore.data.dataset import SPLITS, Dataset
 from fercore.data.parts import Parts, audit
 from fercore.data.tree import natural_key
 from fercore.errors import FercoreError, did_you_mean
+from fercore.words import counted
 
 RULES = ("paper", "strict")
 
@@ -122,8 +123,8 @@ def leave_one_subject_out(dataset: Dataset, seed: int = 0) -> Iterator[Parts]:
     if unknown := dataset.subjects.count(""):
         first = dataset.files[dataset.subjects.index("")]
         raise FercoreError(
-            f"{dataset.name}: leave-one-subject-out needs every image's subject, which {unknown:,} "
-            f"of {len(dataset):,} images do not name, the first {first}; use --folds K"
+            f"{dataset.name}: leave-one-subject-out needs every image's subject, unknown "
+            f"for {unknown:,} of {len(dataset):,} images, the first {first}; use --folds K"
         )
     units = cluster(dataset, np.arange(len(dataset)), by_subject=True)
     _require(dataset, units, len(SPLITS))
@@ -161,15 +162,15 @@ def _official(dataset: Dataset, seed: int, fractions: Sequence[float]) -> Parts:
             break
     else:
         raise FercoreError(
-            f"{dataset.name}: no {size:,} images for a {missing} part can be taken from its "
-            f"{len(rows['train']):,} training images; {_mend(dataset)}"
+            f"{dataset.name}: no {counted(size, 'image')} for a {missing} part can be taken from "
+            f"its {len(rows['train']):,} training images; {_mend(dataset)}"
         )
     part = share_out(units, (int(units.sizes.sum()) - size, size), seed)
     rows[missing] = units.all_rows(part == 1)
     rows["train"] = np.setdiff1d(rows["train"], rows[missing])
     note = (
-        f"The official split has no {missing} part: {len(rows[missing]):,} images of train, which "
-        "have no twin elsewhere, were drawn."
+        f"The official split has no {missing} part: {counted(len(rows[missing]), 'image')} of "
+        "train, without a twin elsewhere, drawn."
     )
     return Parts(**rows, notes=(note,))
 

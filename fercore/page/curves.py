@@ -8,6 +8,7 @@ from fercore.findings import Column, column_name
 from fercore.page import svg
 from fercore.page.study import RunFiles, StudyFiles
 from fercore.page.svg import Chart, Mark, Point, Scale
+from fercore.words import fixed
 
 WIDTH, HEIGHT = 250, 168
 LEFT, RIGHT, TOP, BOTTOM = 26, 242, 8, 142
@@ -110,10 +111,12 @@ def _described(run: RunFiles, study: StudyFiles) -> str:
         if role in chosen.validation:
             came = ""
             if role == "source" and (level := before(run, study)) is not None:
-                came = f"{100 * level:.1f} before, "
+                came = f"{fixed(100 * level, 1)} before, "
+            there, end = (
+                fixed(100 * epoch.validation[role].accuracy, 1) for epoch in (chosen, last)
+            )
             texts.append(
-                f"{role.capitalize()}: {came}{100 * chosen.validation[role].accuracy:.1f} there, "
-                f"{100 * last.validation[role].accuracy:.1f} at the end "
+                f"{role.capitalize()}: {came}{there} there, {end} at the end "
                 f"(n={chosen.validation[role].n:,})."
             )
     return " ".join(texts)

@@ -13,6 +13,7 @@ from fercore.answers import Answers, Images, Key, StudyAnswers
 from fercore.data.dataset import CLASSES
 from fercore.errors import FercoreError
 from fercore.page.study import RunFiles, StudyFiles
+from fercore.words import fixed, percent
 
 SHOWN = 8
 """Images in each list."""
@@ -119,7 +120,7 @@ def _most_changed(
             name,
             images,
             row,
-            f"{100 * old[row]:.0f} → {100 * new[row]:.0f} %",
+            f"{fixed(100 * old[row])} → {percent(new[row], 0)}",
             f"{turned[row]} of {len(adapted)}",
         )
         for row in order

@@ -29,7 +29,7 @@ from fercore.page import (
 from fercore.page.study import StudyFiles
 from fercore.report import Table
 from fercore.results import Record
-from fercore.words import listed, percent, signed
+from fercore.words import counted, fixed, listed, percent, signed
 
 Content = dict[str, Any]
 """What a section's template is given, as ``part``."""
@@ -89,7 +89,14 @@ def lay_out(study: StudyFiles, refresh: int, with_faces: bool) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, points=_points, cell=_cell, number=_number, drift=_drift, listed=listed
+        percent=percent,
+        fixed=fixed,
+        points=_points,
+        cell=_cell,
+        number=_number,
+        drift=_drift,
+        listed=listed,
+        counted=counted,
     )
     return environment.get_template("page.html").render(
         study=study,

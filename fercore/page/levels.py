@@ -9,7 +9,7 @@ from fercore.evidence import Evidence
 from fercore.findings import Column, Target, column_name
 from fercore.measures import Level
 from fercore.statistics.levels import TwinEffect
-from fercore.words import percent
+from fercore.words import counted, percent
 
 
 def sentences(evidence: Evidence, target: Target) -> list[str]:
@@ -18,7 +18,7 @@ def sentences(evidence: Evidence, target: Target) -> list[str]:
     for dataset in (target.source, target.name):
         table = evidence.comparisons.tables.get((target.name, dataset))
         if table is not None:
-            texts.append(_level(measures.measure_level(evidence.answers, table)))
+            texts.append(_level(evidence.levels[target.name, dataset]))
             effects = measures.twin_effects(evidence.answers, evidence.records, table)
             texts += _twins(dataset, effects)
     return texts
@@ -26,8 +26,8 @@ def sentences(evidence: Evidence, target: Target) -> list[str]:
 
 def _level(level: Level) -> str:
     return (
-        f"On {level.dataset}'s {level.images:,} test images, guessing gets {percent(level.chance)}"
-        f", and always naming the commonest class of its training part "
+        f"On {level.dataset}'s {counted(level.images, 'test image')}, guessing gets "
+        f"{percent(level.chance)}, and always naming the commonest class of its training part "
         f"{percent(level.majority)}."
     )
 

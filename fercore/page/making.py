@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fercore.consumption import NAMES, Consumption, amount, describe, total
 from fercore.forecast import duration
 from fercore.page.study import RunFiles, StudyFiles
+from fercore.words import percent
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def progress(study: StudyFiles) -> str | None:
     if study.finished:
         return None
     tested = sum(bool(run.records) for run in study.runs)
-    of = f"{tested} of {len(study.planned)} runs are" if study.planned else f"{tested} runs are"
+    planned = len(study.planned)
+    runs = "run is" if (planned or tested) == 1 else "runs are"
+    of = f"{tested} of {planned} {runs}" if planned else f"{tested} {runs}"
     current = next((run for run in study.runs if run.epochs and not run.records), None)
     now = ""
     if current is not None:
@@ -65,7 +68,7 @@ def _row(run: RunFiles, known: Sequence[str]) -> RunRow:
     how = ""
     if chosen is not None:
         of = " and ".join(
-            f"{role} {100 * chosen.validation[role].accuracy:.1f} %"
+            f"{role} {percent(chosen.validation[role].accuracy)}"
             for role in run.facts.choose_on
             if role in chosen.validation
         )

@@ -11,6 +11,7 @@ from fercore.measures import Memory
 from fercore.page import svg
 from fercore.page.svg import Chart, Mark, Point, Scale
 from fercore.results import Record
+from fercore.words import percent
 
 WIDTH, HEIGHT = 420, 370
 LEFT, RIGHT, TOP, BOTTOM = 40, 406, 12, 330
@@ -176,8 +177,8 @@ def _is_partial(column: Column, target: Target) -> bool:
 
 def _hint(record: Record) -> str:
     return (
-        f"{record.run}: {100 * (record.target_accuracy or 0):.1f} % on {record.target}, "
-        f"{100 * record.source_accuracy:.1f} % on {record.source}"
+        f"{record.run}: {percent(record.target_accuracy or 0)} on {record.target}, "
+        f"{percent(record.source_accuracy)} on {record.source}"
     )
 
 
@@ -190,12 +191,12 @@ def _described(target: Target, front: Sequence[Cell]) -> str:
     texts = []
     if base is not None:
         texts.append(
-            f"BL stands at {100 * base.target.value:.1f} % on {target.name} and "
-            f"{100 * base.source.value:.1f} % on {target.source}."
+            f"BL stands at {percent(base.target.value)} on {target.name} and "
+            f"{percent(base.source.value)} on {target.source}."
         )
     named = "; ".join(
-        f"{column_name(cell.column)} ({100 * cell.target.value:.1f} % on {target.name}, "
-        f"{100 * cell.source.value:.1f} % on {target.source})"
+        f"{column_name(cell.column)} ({percent(cell.target.value)} on {target.name}, "
+        f"{percent(cell.source.value)} on {target.source})"
         for cell in front
     )
     texts.append(f"No other network is better on both sets than these: {named}.")

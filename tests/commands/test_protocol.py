@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -251,6 +253,34 @@ def test_a_dry_run_writes_nothing(cpu, faces, capsys, monkeypatch):
     assert list(Path().iterdir()) == []
 
 
+def test_cross_validation_is_suggested_where_few_people_are_tested(cpu, faces, capsys):
+    """The command reads the same dataset: with its crop, options and seed."""
+    settings = [
+        *("--seed", "3", "--set", "targets.tgt.crop=[0.1, 0.1, 0.9, 0.9]"),
+        *("--set", r"targets.tgt.options.subject='(\d+)\.png'"),
+    ]
+    study = ["protocol", *faces, *QUICK, *settings, "--dry-run"]
+    assert cli.main(study) == 0
+    (note,) = (line for line in capsys.readouterr().out.splitlines() if "Cross-validation" in line)
+    assert note.startswith("  Too few for verdicts on other people: 1 person in test.")
+    command = re.search(r"(fercore-train inspect .* --write folds), and then", note)[1]
+    program, *arguments = shlex.split(command)
+    assert program == "fercore-train"
+    assert arguments[2:] == [
+        *("--crop", "0.1,0.1,0.9,0.9", "--option", r"subject=(\d+)\.png", "--seed", "3"),
+        *("--folds", "5", "--write", "folds"),
+    ]
+    assert cli.main(arguments) == 0
+    assert "tgt: 5 folds of 56 images" in capsys.readouterr().out
+    assert cli.main([*study, "--splits", "folds/fold-1"]) == 0
+    assert "Cross-validation" not in capsys.readouterr().out
+
+
+def test_cross_validation_is_not_suggested_where_nobody_is_named(cpu, faces, capsys):
+    assert cli.main(["protocol", *faces, *QUICK, "--dry-run"]) == 0
+    assert "Cross-validation" not in capsys.readouterr().out
+
+
 def test_ctrl_c_says_how_to_go_on(cpu, faces, capsys, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
@@ -260,6 +290,20 @@ def test_ctrl_c_says_how_to_go_on(cpu, faces, capsys, monkeypatch):
     assert (
         "interrupted; to continue, give the same command with --resume" in capsys.readouterr().err
     )
+
+
+def test_ctrl_c_before_anything_is_written_promises_nothing_to_continue(
+    cpu, faces, capsys, monkeypatch
+):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "load_study", interrupted)
+        assert cli.main(["protocol", *faces, *QUICK]) == 130
+    assert capsys.readouterr().err.endswith("fercore-train: interrupted\n")
+    assert "nothing is there to continue" in fails(capsys, "protocol", *faces, "--resume")
+    assert cli.main(["protocol", *faces, *QUICK, "--strategies", "BL"]) == 0
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

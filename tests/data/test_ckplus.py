@@ -85,7 +85,7 @@ def test_the_full_set(tmp_path: Path) -> None:
         f"Emotion/S011/00{n}/S011_00{n}_00000005_emotion.txt" for n in (2, 3, 4)
     ]
     assert dataset.notes[0] == "3 images of 'contempt' left out: not one of the 7 classes."
-    assert "4 of 7 sequences have no label and are left out." in dataset.notes
+    assert "Sequences without a label, left out: 4 of 7." in dataset.notes
 
 
 def test_contempt_of_the_full_set_on_request(tmp_path: Path) -> None:

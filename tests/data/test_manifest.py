@@ -168,7 +168,7 @@ def test_images_without_a_line_are_named(written, dataset):
     lines = written.read_text().splitlines(keepends=True)
     written.write_text("".join(lines[:3]))
 
-    with pytest.raises(FercoreError, match=r"2 images of lab have no line, the first fear/2\.png"):
+    with pytest.raises(FercoreError, match=r"no line for 2 images of lab, the first fear/2\.png"):
         manifest.read(written, dataset)
 
 

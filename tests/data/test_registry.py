@@ -76,6 +76,16 @@ def test_missing_and_empty_paths(format: str, tmp_path: Path) -> None:
         read(format, tmp_path / "other")
 
 
+def test_images_that_lie_in_no_class_folder_are_counted(tmp_path: Path) -> None:
+    """Their classes may stand in their names, which nothing here reads."""
+    for name in ("anna_happy.jpg", "more/bob_sad.png", "readme.md"):
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with pytest.raises(FercoreError, match="holds 2 images elsewhere: make a folder for each cl"):
+        read("folder", tmp_path / "mine")
+
+
 @pytest.mark.parametrize(
     ("format", "name", "likely"),
     [

@@ -438,7 +438,7 @@ def test_leaving_out_one_subject_works_where_one_has_nearly_all_images():
 def test_leaving_out_unnamed_subjects_is_refused():
     dataset = make_dataset([0, 1, 0, 1], ["a", "b", "", "c"], name="lab")
 
-    with pytest.raises(FercoreError, match=r"1 of 4 images do not name, the first angry/2\.png"):
+    with pytest.raises(FercoreError, match=r"unknown for 1 of 4 images, the first angry/2\.png"):
         leave_one_subject_out(dataset)
 
 

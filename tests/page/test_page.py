@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from fercore import page
+from fercore.data.dataset import CLASSES
 from fercore.errors import FercoreError
 from tests.page.folder import STUDY, TESTED, Column, StudyFolder
 from tests.page.markup import by_id, elements, parse, rows, tag, words
@@ -242,6 +243,10 @@ def test_confusion_matrices_before_and_after_on_both_sets(tmp_path):
         *("FC 50 on src: 57.1 %", "FC 50 on tgt: 52.4 %"),
     ]
     assert len(tables) == 2 * len(STUDY)
+    # Short to look at, whole to those who are read to; never both, one after the other.
+    _, *columns = elements(tables[0], "tr")[0]
+    assert [words(column) for column in columns] == ["an", "di", "fe", "ha", "sa", "su", "ne"]
+    assert [column.get("aria-label") for column in columns] == list(CLASSES[:7])
     assert rows(tables[0])["neutral"] == ["3", "0", "0", "0", "0", "0", "0"]
     assert rows(tables[0])["sad"] == ["0", "0", "0", "0", "3", "0", "0"]
 
