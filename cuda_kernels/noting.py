@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from cuda_kernels.cubin import architecture
 from cuda_kernels.runtime import Arguments, Runtime
 from cuda_kernels.specs import Grid, Kernel, Problem
 
@@ -66,9 +67,14 @@ class Launch:
 class NotingRuntime(Runtime):
     """Notes ``launches`` in order, the ``bytes`` allocated now, and the most of them (``peak``)."""
 
-    def __init__(self, arch: int = 90, pins: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        arch: int = 90,
+        pins: Mapping[str, int] | None = None,
+        multiprocessors: int | None = None,
+    ) -> None:
         super().__init__(pins)
-        self.arch = arch
+        self.arch, self.multiprocessors = arch, multiprocessors
         self.launches: list[Launch] = []
         self.bytes = self.peak = 0
 
@@ -102,6 +108,15 @@ class NotingRuntime(Runtime):
         grid = kernel.grid(problem)
         if 0 not in grid:
             self.launches.append(Launch(kernel, grid, problem))
+
+    def waves(self, launch: Launch) -> float | None:
+        """How often its blocks fill the GPU; None where they have no tiles."""
+        if launch.kernel.tile is None:
+            return None
+        held = launch.kernel.tile.at_once(self.arch) * (
+            self.multiprocessors or architecture(self.arch).multiprocessors
+        )
+        return math.prod(launch.grid) / held
 
     def _launch(self, *_: Any) -> NoReturn:
         raise _nothing("a launch without its problem")

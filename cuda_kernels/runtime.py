@@ -65,6 +65,8 @@ class Runtime(ABC):
 
     arch: int
     """What kernels can expect of the device, 90 for sm_90."""
+    multiprocessors: int | None = None
+    """Of the device; None where there is none: then choices are those for a typical one."""
 
     def __init__(self, pins: Mapping[str, int] | None = None) -> None:
         self.pins = dict(pins or {})
@@ -125,7 +127,14 @@ class Runtime(ABC):
 
     def choose(self, operation: str, problem: Problem, precision: Precision = "fp32") -> Kernel:
         """The best kernel for ``problem``; specs.UnsuitableError if there is none."""
-        return specs.choose(operation, problem, arch=self.arch, precision=precision, pins=self.pins)
+        return specs.choose(
+            operation,
+            problem,
+            arch=self.arch,
+            precision=precision,
+            pins=self.pins,
+            multiprocessors=self.multiprocessors,
+        )
 
     def run(
         self,

@@ -109,6 +109,7 @@ class Limits:
         copy: bytes a second, of a large copy: read and written ones together.
         products: operations a second of a large matrix product, by precision.
         arch: what kernels are chosen for: 90 for sm_90; 0: no GPU.
+        multiprocessors: how many kernels are chosen for; None: as is typical of ``arch``.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Limits:
     copy: float
     products: Mapping[str, float]
     arch: int = 0
+    multiprocessors: int | None = None
 
     def floor(self, flops: int, moved: int, precision: str) -> float:
         """Seconds that so many operations and bytes take at least."""

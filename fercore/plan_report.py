@@ -13,7 +13,7 @@ from fercore.backends.sketch import LAUNCHING, SketchBackend
 from fercore.costs import NARROW, Limits
 from fercore.fusions import FUSIONS
 from fercore.memory import Footprint, Workload, gib
-from fercore.pricing import Placed, Priced
+from fercore.pricing import Launched, Placed, Priced
 from fercore.profiling import Step
 from fercore.step import Recording
 
@@ -158,7 +158,8 @@ def priced(
     workload: Workload, device: str, precision: str, limits: Limits
 ) -> tuple[Step, list[Priced]]:
     """A step without memory, and what each of its calls costs on a device."""
-    sketch = SketchBackend(precision, limits.arch or NO_GPU_ARCH, device)
+    arch = limits.arch or NO_GPU_ARCH
+    sketch = SketchBackend(precision, arch, device, limits.multiprocessors)
     step = Step(workload, sketch)
     return step, pricing.price(step.plan, limits, sketch if device in LAUNCHING else None)
 
@@ -210,7 +211,17 @@ def _calls(report: PlanReport) -> Iterator[str]:
         )
         for kernel in call.kernels:
             grid = "x".join(map(str, kernel.grid))
-            yield f"{'':>4}   {kernel.kernel}: {grid} blocks of {kernel.threads} threads"
+            yield (
+                f"{'':>4}   {kernel.kernel}: {grid} blocks of {kernel.threads} threads"
+                f"{_tiling(kernel)}"
+            )
+
+
+def _tiling(kernel: Launched) -> str:
+    """``, tiles of 128x64, 2.18 waves``."""
+    if kernel.tile is None:
+        return ""
+    return f", tiles of {kernel.tile[0]}x{kernel.tile[1]}, {kernel.waves:.2f} waves"
 
 
 def _arena(report: PlanReport) -> Iterator[str]:

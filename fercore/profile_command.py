@@ -110,8 +110,13 @@ def measured_limits(backend: Backend) -> Limits:
     """A large product and a large copy, as they run here."""
     if isinstance(backend, DeviceBackend) and backend.name == "cuda":
         rates = device_rates(backend, Clock.of(backend, emulated=False))
-        gpu, arch = str(backend.build_info()["gpu"]), int(backend.runtime.arch)
-        return Limits(gpu, "measured now", rates["copy"], {"fp32": rates["fp32"]}, arch)
+        gpu, runtime = str(backend.build_info()["gpu"]), backend.runtime
+        products = {"fp32": rates["fp32"]}
+        return Limits(
+            *(gpu, "measured now", rates["copy"], products),
+            arch=runtime.arch,
+            multiprocessors=runtime.multiprocessors,
+        )
     product = product_rate(backend, LIMIT_SECONDS)
     name = f"this machine's {backend.name}"
     return Limits(name, "measured now", copy_rate(LIMIT_SECONDS), {"fp32": product})

@@ -127,7 +127,7 @@ def test_a_step_on_tensor_cores_is_nearly_that_of_the_reference(precision, gate)
     kinds = defaultdict(set)
     for label, names in device.launched.items():
         layer, of_products = label.partition(" ")[0], filter(is_product, names)
-        kinds[layer] |= {name.endswith(f"_{precision}_mma") for name in of_products}
+        kinds[layer] |= {f"_{precision}_mma" in name for name in of_products}
     by_cores = {layer for layer, kind in kinds.items() if kind == {True}}
     assert by_cores == {"conv1_2", "conv2_1", "conv2_2", "conv2_3", "fc1", "fc2"}
     # One input channel, seven classes: no whole chunks, so kernels on CUDA cores.

@@ -18,14 +18,21 @@ LAUNCHING = ("cuda", "emulated")
 class SketchBackend(DeviceBackend):
     """Buffers have a shape and no memory; kernels are chosen and noted, as for an ``arch``.
 
-    What it allocates is what the backend called ``device`` would.
+    A GPU of it has so many ``multiprocessors`` (None: as is typical). What it allocates is what the
+    backend called ``device`` would.
     """
 
     name = "sketch"
 
-    def __init__(self, precision: str = "fp32", arch: int = 90, device: str = "cuda") -> None:
+    def __init__(
+        self,
+        precision: str = "fp32",
+        arch: int = 90,
+        device: str = "cuda",
+        multiprocessors: int | None = None,
+    ) -> None:
         self.leaves_slices = device in LAUNCHING
-        self._noting = NotingRuntime(arch)
+        self._noting = NotingRuntime(arch, multiprocessors=multiprocessors)
         super().__init__(self._noting, precision=cast(Precision, precision))
 
     @property
@@ -42,6 +49,10 @@ class SketchBackend(DeviceBackend):
         """What would have been launched since the last time this was asked."""
         launches, self._noting.launches = self._noting.launches, []
         return launches
+
+    def waves(self, launch: Launch) -> float | None:
+        """How often its blocks fill the GPU; None where they have no tiles."""
+        return self._noting.waves(launch)
 
     def hold(self, array: np.ndarray) -> Buffer:
         """A buffer that does not count: a device holds nothing that leaves no room."""

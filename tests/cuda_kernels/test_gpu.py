@@ -79,6 +79,7 @@ class Cupy:
         self.modules, self.launches = [], []
         device = contextlib.nullcontext()
         device.compute_capability = "90"
+        device.attributes = {"MultiProcessorCount": 132}
         self.cuda = SimpleNamespace(
             Device=lambda number: device,
             Stream=Stream,
