@@ -97,10 +97,11 @@ def _refusal(chunk: int, product: Product) -> str | None:
 # (64 bytes of terms) keeps three things busy, and the one that is busy longest counts:
 #
 #   tensor cores    every warp has one to itself, which takes a product every so many cycles
+#   issue           every warp has a scheduler to itself, which starts an instruction a cycle
 #   shared memory   128 bytes a cycle: fragments that are read, and copies that are written
 #   level-2 cache   what is copied
 #
-# Blocks at once share all three; what one alone waits for besides, the others fill.
+# Blocks at once share all four; what one alone waits for besides, the others fill.
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,12 @@ START = 1500
 """Cycles that a block takes besides its steps: until the first copies arrive, and its results."""
 
 
+_OF_FRAGMENT: dict[Precision, int] = {"bf16": 4, "tf32": 12, "bf16x3": 16}
+_OF_STEP = 60
+"""Instructions for each fragment (its address, its conversion) and for the rest of a step, copies
+included: about as many as the disassembled loops of conv2d_mma.cu have on sm_90."""
+
+
 @dataclass(frozen=True)
 class Step:
     """What a warp does in 64 bytes of terms."""
@@ -135,18 +142,19 @@ class Step:
     """Of 512 bytes, read by one ldmatrix or by four loads."""
     copies: int
     """Of 16 bytes, by each thread."""
+    instructions: int
 
 
 def step(tile: Tile, precision: Precision) -> Step:
-    """A warp has a quarter of the tile; ``tests/cuda_kernels/test_tiles.py`` counts machine code.
+    """A warp has a quarter of the tile: ``tests/cuda_kernels/test_cubins.py`` counts machine code.
 
-    A fragment is 32 bytes of terms of 16 rows; three products of bf16x3 take 64 bytes.
+    A fragment is 32 bytes of terms of 16 rows.
     """
     rows, columns = tile.rows // 2 // 16, tile.columns // 2 // 16
     products = rows * 2 * columns * (3 if precision == "bf16x3" else 2)
-    return Step(
-        products, 2 * (rows + columns), STEP_BYTES // 16 * (tile.rows + tile.columns) // 128
-    )
+    fragments, copies = 2 * (rows + columns), (tile.rows + tile.columns) // 32
+    instructions = products + _OF_FRAGMENT[precision] * fragments + _OF_STEP
+    return Step(products, fragments, copies, instructions)
 
 
 def step_cycles(tile: Tile, precision: Precision, arch: int) -> float:
@@ -155,6 +163,7 @@ def step_cycles(tile: Tile, precision: Precision, arch: int) -> float:
     copied = 128 * 16 * work.copies
     return max(
         work.products * rates.product,
+        work.instructions,
         (4 * 512 * work.fragments + copied) / _SHARED_RATE,
         copied / rates.cache,
     )

@@ -2,10 +2,11 @@
 
 import re
 import subprocess
+from collections import Counter
 
 import pytest
 
-from cuda_kernels import cubin, specs
+from cuda_kernels import cubin, specs, tensor_cores
 from cuda_kernels.build import build
 from cuda_kernels.cubin import (
     ARCHITECTURES,
@@ -16,10 +17,13 @@ from cuda_kernels.cubin import (
     resources,
     sass,
 )
+from cuda_kernels.tiles import LARGE, TILES
 from tests.cuda_kernels.harness import FOLDER
 
 TARGETS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_120")
 every_target = pytest.mark.parametrize("target", TARGETS)
+OTHER_TILES = ("sm_80", "sm_90")
+"""Targets that tiles other than 128x128 are compiled for here: each takes its time."""
 
 SPILLED = {("sm_120", "bf16x3"): 48}
 """Bytes a thread that the assembler may keep in local memory. In bf16x3 128 sums and 32 registers
@@ -33,28 +37,37 @@ def disassembler():
 
 
 def existing(target):
-    return [kernel for kernel in specs.kernels() if kernel.arch <= arch_number(target)]
+    """The kernels that are for a target, without the tiles that are not compiled for it here."""
+    tiles = TILES if target in OTHER_TILES else (None, LARGE)
+    every = (kernel for kernel in specs.kernels() if kernel.arch <= arch_number(target))
+    return [kernel for kernel in every if kernel.tile in (None, *tiles)]
+
+
+def cubin_of(kernel, target):
+    return build(kernel.source, target, kernel.macros)
 
 
 @every_target
 def test_no_kernel_spills_and_two_blocks_fit(cuda_compiler, target):
     limits = ARCHITECTURES[arch_number(target)]
     for kernel in existing(target):
-        taken = resources(build(kernel.source, target))[kernel.name]
+        taken = resources(cubin_of(kernel, target))[kernel.name]
         allowed = SPILLED.get((target, kernel.precision), 0)
         assert taken.stack <= allowed, f"{kernel.name} uses local memory: {taken}"
         assert 8 <= taken.registers <= 255
         filled = occupancy(taken, kernel.threads, kernel.shared_bytes, arch_number(target))
         blocks = filled * limits.warps / (kernel.threads / 32)
-        assert blocks >= 2, f"{kernel.name}: {blocks} block a multiprocessor: {taken}"
+        wanted = kernel.tile.at_once(arch_number(target)) if kernel.tile else 2
+        assert blocks >= wanted, f"{kernel.name}: {blocks} block a multiprocessor: {taken}"
+        assert kernel.tile is None or taken.shared == kernel.tile.shared
 
 
 @every_target
 def test_machine_code_is_what_the_version_is_for(cuda_compiler, disassembler, target):
     machine_code = {
         name: instructions
-        for source in {kernel.source for kernel in existing(target)}
-        for name, instructions in sass(build(source, target)).items()
+        for built in {cubin_of(kernel, target) for kernel in existing(target)}
+        for name, instructions in sass(built).items()
     }
     for kernel in existing(target):
         codes = {opcode(instruction) for instruction in machine_code[kernel.name]}
@@ -76,6 +89,44 @@ def check_main_loop(name, codes):
     loop = codes[products[0] : products[-1]]
     moves = [code for code in loop if re.match(r"(MOV|IMAD\.MOV)\b", code)]
     assert len(moves) <= 16, f"{name}: {len(moves)} moves between {len(products)} products"
+
+
+def loops_with_products(path):
+    """By kernel, the opcodes of its loop on tensor cores: from a label to the branch back to it."""
+    command = [str(cubin.disassembler()), "-c", str(path)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {}
+    for section in re.split(r"^\t?\.section", text, flags=re.MULTILINE):
+        if not (name := re.search(r"^\.text\.(\w+):", section, re.MULTILINE)):
+            continue
+        labels, codes = {}, []
+        for line in section.splitlines():
+            if label := re.match(r"(\.L\w+):", line):
+                labels[label[1]] = len(codes)
+            elif instruction := re.match(r"\s+/\*[0-9a-f]+\*/\s+(.*?)\s*;", line):
+                codes.append(opcode(instruction[1]))
+                back = re.search(r"BRA.*`\((\.L\w+)\)", instruction[1])
+                loop = codes[labels[back[1]] :] if back and back[1] in labels else []
+                if any(code.startswith("HMMA") for code in loop):
+                    found[name[1]] = loop
+    return found
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+def test_the_estimate_of_a_step_is_what_its_loop_has(cuda_compiler, disassembler, target):
+    """Of convolutions; the number of all instructions within three tenths."""
+    tiled = [one for one in existing(target) if one.tile and one.operation.startswith("conv2d")]
+    loops: dict = {}
+    for built in {cubin_of(kernel, target) for kernel in tiled}:
+        loops |= loops_with_products(built)
+    for kernel in tiled:
+        step, loop = tensor_cores.step(kernel.tile, kernel.precision), loops[kernel.name]
+        counts = Counter(code.partition(".")[0] for code in loop)
+        loads = 4 * counts["LDSM"] + counts["LDS"]
+        assert 0 <= loads - 4 * step.fragments <= 8, f"{kernel.name}: {counts}"
+        assert counts["LDGSTS"] == step.copies, f"{kernel.name}: {counts}"
+        assert counts["HMMA"] == step.products, f"{kernel.name}: {counts}"
+        assert len(loop) == pytest.approx(step.instructions, rel=0.3), kernel.name
 
 
 @pytest.mark.parametrize("target", ["sm_75", "sm_80", "sm_90", "sm_120"])
