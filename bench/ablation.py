@@ -1,7 +1,8 @@
 """What each fusion saves: a step with it and without it, in turns, beside the bytes that it saves.
 
 On a device both are graphs. The first row compares the step with itself: its difference is noise.
-Times that are predicted are those of the saved bytes at the rate of a copy.
+Times that are predicted are those of the saved bytes at the rate of a copy: of the second stream,
+which fills what others leave idle and saves no byte, none.
 """
 
 from __future__ import annotations

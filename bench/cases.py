@@ -19,6 +19,7 @@ from cuda_kernels.noting import Sketch
 from cuda_kernels.specs import Precision
 from fercore import costs, models
 from fercore.autograd import backward
+from fercore.backends.accesses import operands
 from fercore.backends.device import BF16, DeviceBackend
 from fercore.backends.interface import Augmentation, Backend
 from fercore.backends.sketch import SketchBackend
@@ -138,7 +139,7 @@ def _record(
 
 
 def _case(number: int, call: Call) -> Case:
-    given = costs.operands(call.method, call.args, call.kwargs)
+    given = operands(call.method, call.args, call.kwargs)
     buffers = {n for n, value in given.items() if value is None or _is_buffer(value)}
     return Case(
         number,

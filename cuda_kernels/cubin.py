@@ -1,20 +1,15 @@
-"""What a cubin says about its kernels: registers, memory, occupancy and machine code.
+"""What a cubin says about its kernels: registers, memory and occupancy; machine_code.py tells more.
 
-Resources are read from the file itself (an ELF object), so they are known wherever a kernel can be
-compiled; only the machine code needs ``nvdisasm``.
+It is read from the file itself (an ELF object), so it is known wherever a kernel can be compiled.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import struct
-import subprocess
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-
-from cuda_kernels.compilers import BuildError
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -42,10 +37,14 @@ class Architecture:
     """Of a GPU that is typical of it: T4, A100, A40, L40S, H200, B200 and RTX 5090."""
     reserved: int = 1024
     """Shared memory that the system takes from every block."""
+    shared_unit: int = 128
+    """Bytes of shared memory that are handed out at a time."""
 
 
 ARCHITECTURES = {
-    75: Architecture(warps=32, blocks=16, shared=64 << 10, multiprocessors=40, reserved=0),
+    75: Architecture(
+        warps=32, blocks=16, shared=64 << 10, multiprocessors=40, reserved=0, shared_unit=256
+    ),
     80: Architecture(warps=64, blocks=32, shared=164 << 10, multiprocessors=108),
     86: Architecture(warps=48, blocks=16, shared=100 << 10, multiprocessors=84),
     89: Architecture(warps=48, blocks=24, shared=100 << 10, multiprocessors=142),
@@ -53,7 +52,9 @@ ARCHITECTURES = {
     100: Architecture(warps=64, blocks=32, shared=228 << 10, multiprocessors=148),
     120: Architecture(warps=48, blocks=24, shared=100 << 10, multiprocessors=170),
 }
-_REGISTERS = 65536  # of a multiprocessor, on all of them; handed out 256 a warp at a time
+# The same on all of them: a multiprocessor has four partitions, each with registers of its own,
+# which a warp of it gets 256 at a time.
+_PARTITIONS, _REGISTERS, _REGISTER_UNIT = 4, 65536 // 4, 256
 
 
 def architecture(arch: int) -> Architecture:
@@ -66,19 +67,42 @@ def arch_number(target: str) -> int:
     return int(re.sub(r"\D", "", target))
 
 
-def occupancy(resources: Resources, threads: int, dynamic_shared: int, arch: int) -> float:
-    """The part of a multiprocessor's warps that blocks of ``threads`` can fill, 0 to 1."""
+class Occupancy(NamedTuple):
+    """What runs on a multiprocessor at once.
+
+    ``limit`` says what allows no more blocks: "registers", "shared memory", "warps" or "blocks".
+    ``share`` is the part of the warps that there could be, 0 to 1.
+    """
+
+    blocks: int
+    warps: int
+    share: float
+    limit: str
+
+
+def occupancy(resources: Resources, threads: int, dynamic_shared: int, arch: int) -> Occupancy:
+    """Of blocks of ``threads`` with ``dynamic_shared`` bytes beside those they declare.
+
+    ``arch`` is one of ``ARCHITECTURES``, 90 say. The rules are those of NVIDIA's occupancy
+    calculator, the toolkit's cuda_occupancy.h.
+    """
     limits = ARCHITECTURES[arch]
     warps = -(-threads // 32)
-    registers_of_warp = -(-resources.registers * 32 // 256) * 256
-    shared = resources.shared + dynamic_shared + limits.reserved
-    blocks = min(
-        limits.blocks,
-        limits.warps // warps,
-        _REGISTERS // max(1, registers_of_warp) // warps,
-        limits.shared // max(1, shared),
-    )
-    return blocks * warps / limits.warps
+    registers = max(1, _whole(resources.registers * 32, _REGISTER_UNIT))
+    shared = _whole(resources.shared + dynamic_shared + limits.reserved, limits.shared_unit)
+    blocks = {
+        "registers": _REGISTERS // registers * _PARTITIONS // warps,
+        "shared memory": limits.shared // max(1, shared),
+        "warps": limits.warps // warps,
+        "blocks": limits.blocks,
+    }
+    limit = min(blocks, key=blocks.__getitem__)
+    resident = blocks[limit] * warps
+    return Occupancy(blocks[limit], resident, resident / limits.warps, limit)
+
+
+def _whole(amount: int, unit: int) -> int:
+    return -(-amount // unit) * unit
 
 
 # -- reading the file -----------------------------------------------------------------------------
@@ -147,38 +171,3 @@ def _attributes(info: bytes) -> dict[tuple[int, int], int]:
                 numbers[attribute, symbol] = number
             offset += size
     return numbers
-
-
-# -- machine code ---------------------------------------------------------------------------------
-
-
-def disassembler() -> Path | None:
-    """``nvdisasm`` on the PATH or from the package nvidia-cuda-nvdisasm."""
-    if path := shutil.which("nvdisasm"):
-        return Path(path)
-    packages = Path(sysconfig.get_path("purelib"))
-    return next(packages.glob("nvidia/*/bin/nvdisasm"), None)
-
-
-def sass(cubin: Path) -> dict[str, list[str]]:
-    """The instructions of every kernel in ``cubin``, in order, without their addresses.
-
-    Raises BuildError if there is no disassembler.
-    """
-    program = disassembler()
-    if program is None:
-        raise BuildError("nvdisasm: not found; install the package nvidia-cuda-nvdisasm")
-    result = subprocess.run([str(program), "-c", str(cubin)], capture_output=True, text=True)
-    if result.returncode != 0:
-        raise BuildError(f"{cubin.name}: nvdisasm refuses it: {result.stderr.strip()}")
-    kernels = {}
-    for section in re.split(r"^\t?\.section", result.stdout, flags=re.MULTILINE):
-        if name := re.search(r"^\.text\.(\w+):", section, re.MULTILINE):
-            kernels[name[1]] = re.findall(r"^\s+/\*[0-9a-f]+\*/\s+(.*?)\s*;", section, re.MULTILINE)
-    return kernels
-
-
-def opcode(instruction: str) -> str:
-    """``LDG.E.128`` of ``@!P0 LDG.E.128 R4, [R2.64]``."""
-    words = instruction.split()
-    return words[1] if words[0].startswith("@") else words[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,7 +64,6 @@ class EmulatedRuntime(Runtime):
         self.arch = arch
         self._order = ORDERS.index(order)
         self._seed = seed
-        self._own = threading.local()
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Buffer:
         self._not_while_capturing("allocate")
@@ -141,6 +139,9 @@ class EmulatedRuntime(Runtime):
             yield EmulatedGraph(recording)
         finally:
             self._own.recording = None
+
+    def wait(self, event: EmulatedEvent) -> None:
+        """Nothing: what was launched before is done, or comes before in the graph."""
 
     def event(self) -> EmulatedEvent:
         return EmulatedEvent()

@@ -19,7 +19,7 @@ _DEFAULT_SHARED = 48 << 10  # above this a kernel has to say how much dynamic sh
 
 
 class CupyRuntime(Runtime):
-    """One GPU, with a stream for each thread; buffers are CuPy arrays.
+    """One GPU, with streams for each thread; buffers are CuPy arrays.
 
     Raises UnavailableError when CuPy, the driver or the GPU is missing.
     """
@@ -30,7 +30,6 @@ class CupyRuntime(Runtime):
         self._device = self._cupy.cuda.Device(device)
         self.arch = int(self._device.compute_capability)
         self.multiprocessors = int(self._device.attributes["MultiProcessorCount"])
-        self._own = threading.local()
         self._modules: dict[tuple[Path, tuple[str, ...]], Any] = {}
         self._functions: dict[tuple[Path, str, int], Any] = {}
         self._loading = threading.Lock()  # held while one of these changes
@@ -38,10 +37,10 @@ class CupyRuntime(Runtime):
     @property
     def _stream(self) -> Any:
         """The calling thread's; not the default one, which all share and none can capture."""
-        if not hasattr(self._own, "stream"):
+        if not hasattr(self._own, "streams"):
             with self._device:
-                self._own.stream = self._cupy.cuda.Stream(non_blocking=True)
-        return self._own.stream
+                self._own.streams = [self._cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+        return self._own.streams[self._number]
 
     def free_memory(self) -> int:
         with self._device:
@@ -119,6 +118,9 @@ class CupyRuntime(Runtime):
                 yield graph
             finally:
                 graph.captured = self._stream.end_capture()
+
+    def wait(self, event: CupyEvent) -> None:
+        self._stream.wait_event(event.event)  # which takes the stream into the other's capture
 
     def event(self) -> CupyEvent:
         return CupyEvent(self._cupy, self._stream)

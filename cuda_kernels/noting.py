@@ -64,17 +64,19 @@ class Launch:
     problem: Problem
 
 
+class Point:
+    """Of a stream in which nothing ever happens."""
+
+    def seconds_since(self, earlier: Point) -> NoReturn:
+        raise _nothing("a time")
+
+
 class NotingRuntime(Runtime):
     """Notes ``launches`` in order, the ``bytes`` allocated now, and the most of them (``peak``)."""
 
-    def __init__(
-        self,
-        arch: int = 90,
-        pins: Mapping[str, int] | None = None,
-        multiprocessors: int | None = None,
-    ) -> None:
+    def __init__(self, arch: int = 90, pins: Mapping[str, int] | None = None) -> None:
         super().__init__(pins)
-        self.arch, self.multiprocessors = arch, multiprocessors
+        self.arch = arch
         self.launches: list[Launch] = []
         self.bytes = self.peak = 0
 
@@ -133,8 +135,11 @@ class NotingRuntime(Runtime):
     def capture(self) -> AbstractContextManager[Any]:
         raise _nothing("a graph")
 
-    def event(self) -> NoReturn:
-        raise _nothing("a time")
+    def event(self) -> Point:
+        return Point()
+
+    def wait(self, event: Point) -> None:
+        """Nothing is ever queued."""
 
 
 def _nothing(what: str) -> RuntimeError:

@@ -3,15 +3,16 @@
 A *buffer* is the runtime's own array: ``cupy.ndarray`` on a GPU, ``numpy.ndarray`` in the emulator.
 Both speak DLPack, so arrays of other frameworks come and go without a copy. Each thread has a queue
 of its own, whose launches are carried out in order; ``copy_out`` and ``synchronize`` wait for them.
-Nothing orders two threads' queues but that.
+Nothing orders two threads' queues but that. A thread may use a second queue beside it: see
+``Runtime.stream``.
 """
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,7 +42,7 @@ class Graph(Protocol):
 
 
 class Event(Protocol):
-    """A point in the queue."""
+    """A point in a stream."""
 
     def seconds_since(self, earlier: Any) -> float:
         """Time between two points; waits for both."""
@@ -65,13 +66,15 @@ class Runtime(ABC):
 
     arch: int
     """What kernels can expect of the device, 90 for sm_90."""
-    multiprocessors: int | None = None
-    """Of the device; None where there is none: then choices are those for a typical one."""
+    multiprocessors: int = 0
+    """Among which blocks are shared out; 0 where blocks run one after the other: then kernels are
+    chosen as for a GPU that is typical of ``arch``."""
 
     def __init__(self, pins: Mapping[str, int] | None = None) -> None:
         self.pins = dict(pins or {})
         self.on_launch: Callable[[Kernel, Grid], None] | None = None
-        self._scratch: dict[tuple[int, str, int], Buffer] = {}  # by thread, name and size
+        self._own = threading.local()  # what each thread has for itself
+        self._scratch: dict[tuple[int, int, str, int], Buffer] = {}  # by thread and stream, too
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -112,13 +115,13 @@ class Runtime(ABC):
         return flat[offset : offset + size].view(dtype).reshape(tuple(shape))
 
     def scratch(self, name: str, size: int, dtype: Any) -> Buffer:
-        """``size`` entries for what a kernel leaves to the next one; the calling thread's own.
+        """``size`` entries for what a kernel leaves to the next one; its thread's and stream's own.
 
-        They are the same at every call. Launches of a thread run in order, so one user is done with
+        They are the same at every call. Launches of a stream run in order, so one user is done with
         them before the next begins; graphs that use them are replayed by the thread that captured
         them. The first call must not be captured, for it allocates.
         """
-        key = threading.get_ident(), name, size
+        key = threading.get_ident(), self._number, name, size
         if key not in self._scratch:
             self._scratch[key] = self.empty((size,), dtype)
         return self._scratch[key]
@@ -190,6 +193,29 @@ class Runtime(ABC):
         self, kernel: Kernel, grid: Grid, block: Grid, shared_bytes: int, packed: list[Packed]
     ) -> None: ...
 
+    @property
+    def _number(self) -> int:
+        """Of the stream that the calling thread launches in."""
+        number: int = getattr(self._own, "number", 0)
+        return number
+
+    @contextmanager
+    def stream(self, number: int) -> Iterator[None]:
+        """Inside, the calling thread's launches go to its stream 1, beside 0 where they go else.
+
+        Nothing orders the two but ``wait``: before stream 1 is used it must wait for stream 0, and
+        for it stream 0 must wait before a capture ends or the host waits for results.
+        """
+        outer, self._own.number = self._number, number
+        try:
+            yield
+        finally:
+            self._own.number = outer
+
+    @abstractmethod
+    def wait(self, event: Any) -> None:
+        """What is launched next in this stream waits for a point of another one."""
+
     # -- what others see --------------------------------------------------------------------------
 
     def queue(self) -> AbstractContextManager[Any]:
@@ -208,7 +234,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def event(self) -> Event:
-        """Mark this point of the queue."""
+        """Mark this point of the stream."""
 
     @abstractmethod
     def synchronize(self) -> None:

@@ -182,12 +182,12 @@ def choose(
     arch: int,
     precision: Precision = "fp32",
     pins: Mapping[str, int] | None = None,
-    multiprocessors: int | None = None,
+    multiprocessors: int = 0,
 ) -> Kernel:
     """The newest version of ``operation`` that suits; ``pins`` (operation: version) overrules.
 
     Of versions that differ by their tile it is the one that takes the fewest cycles, on a GPU of
-    so many ``multiprocessors`` (None: as is typical of ``arch``). In tf32 and bf16x3 a kernel in
+    so many ``multiprocessors`` (0: as is typical of ``arch``). In tf32 and bf16x3 a kernel in
     fp32 stands in where there is none that suits. Raises UnsuitableError with the reason of every
     version that does not.
     """

@@ -94,7 +94,7 @@ def _refusal(chunk: int, product: Product) -> str | None:
 #
 # An estimate of our own, that no GPU has confirmed, to rank tiles with. The multiprocessor with
 # most blocks decides: it works through them in waves, as many at once as fit it. A step of a block
-# (64 bytes of terms) keeps three things busy, and the one that is busy longest counts:
+# (64 bytes of terms) keeps four things busy, and the one that is busy longest counts:
 #
 #   tensor cores    every warp has one to itself, which takes a product every so many cycles
 #   issue           every warp has a scheduler to itself, which starts an instruction a cycle

@@ -18,7 +18,9 @@ import msgspec
 from msgspec import Meta
 
 from fercore.config_checks import check, check_dataset
+from fercore.config_merge import merge
 from fercore.data import parse_spec
+from fercore.data.dataset import class_count
 from fercore.data.splits import RULES
 from fercore.errors import FercoreError
 from fercore.freeze import STRATEGIES, Strategy
@@ -162,6 +164,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         targets: the datasets to adapt to
         strategies: the columns of the table
         amounts: percent of a target's training images
+        contempt: whether it is an eighth class; few sets have images of it
         splits: paper, strict, or a folder of manifests <dataset>.csv
         model: svgg10, svgg5 or tiny, each also with -bn
         baseline: a finished network (.safetensors) to be BL; without it, BL is trained
@@ -179,6 +182,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     targets: tuple[StudyDataset, ...] = ()
     strategies: Annotated[tuple[str, ...], Meta(min_length=1)] = tuple(STRATEGIES)
     amounts: Annotated[tuple[Percent, ...], Meta(min_length=1)] = (50, 100)
+    contempt: bool = False
     splits: Text = "paper"
     model: str = "svgg10"
     baseline: Text | None = None
@@ -195,6 +199,11 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def synthetic(self) -> bool:
         """Whether the study draws its own faces, because it was given no data."""
         return self.source is None
+
+    @property
+    def classes(self) -> int:
+        """How many of ``CLASSES`` its datasets and networks know."""
+        return class_count(self.contempt)
 
     def strategy_named(self, name: str) -> Strategy:
         """The user's or the built-in strategy of that name."""
@@ -224,7 +233,8 @@ def read_study(config: Path | None = None, flags: Table | None = None) -> Study:
     Args:
         config: a TOML file; relative data paths in it start at its folder.
         flags: settings as in the file, for those given on the command line. Tables (``recipe``,
-            ``finetune``, and ``source`` without a name) change single settings of the file's.
+            ``finetune``, ``source`` without a name, and ``targets`` as a table by name) change
+            single settings of the file's.
 
     Raises:
         FercoreError: the file cannot be read, or a setting is unknown, of a wrong type, out of
@@ -233,10 +243,10 @@ def read_study(config: Path | None = None, flags: Table | None = None) -> Study:
     where = str(config) if config else "command line"
     table = _read_toml(config) if config else {}
     _check_shapes(table, where)
-    _check_shapes(flags or {}, "command line")
+    _check_shapes(flags or {}, "command line", targets=(list, dict))
     if config:
         table = _absolute(table, config.parent.resolve(), where)
-    return study_from(_merge(table, flags or {}), where)
+    return study_from(merge(table, flags or {}), where)
 
 
 def study_from(table: Table, where: str = "study") -> Study:
@@ -281,15 +291,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise FercoreError(f"{path}: is not valid TOML ({error})") from None
 
 
-def _check_shapes(table: Table, where: str) -> None:
+def _check_shapes(table: Table, where: str, targets: type | tuple[type, ...] = list) -> None:
     """Refuse what has the wrong shape altogether, before its parts are looked at."""
     for name, shape, word in (
         ("recipe", dict, "a table"),
         ("finetune", dict, "a table"),
-        ("targets", list, "a list, or tables that are each headed [[targets]]"),
+        ("targets", targets, "a list, or tables that are each headed [[targets]]"),
         ("strategy", list, "a list of tables, each headed [[strategy]]"),
     ):
-        if not isinstance(table.get(name, shape()), shape):
+        if name in table and not isinstance(table[name], shape):
             raise FercoreError(f"{where} [{name}]: expected {word}")
     names = table.get("strategies")
     if isinstance(names, list) and any(isinstance(name, dict) for name in names):
@@ -337,17 +347,6 @@ def from_shorthand(text: str) -> dict[str, Any]:
 
 def _path(text: str, folder: Path) -> str:
     return str(folder / os.path.expanduser(text))  # Path.expanduser raises for an unknown user
-
-
-def _merge(table: dict[str, Any], flags: Table) -> dict[str, Any]:
-    merged = {**table, **flags}
-    for name in ("recipe", "finetune"):
-        if name in table or name in flags:
-            merged[name] = {**table.get(name, {}), **flags.get(name, {})}
-    old, new = table.get("source"), flags.get("source")
-    if isinstance(old, dict) and isinstance(new, dict) and "name" not in new:
-        merged["source"] = {**old, **new}
-    return merged
 
 
 def _dataset(entry: Any, where: str) -> StudyDataset:

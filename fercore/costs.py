@@ -7,20 +7,16 @@ algorithm with fewer operations can be faster than the floor.
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fercore.backends.interface import Backend
+from fercore.backends.accesses import WRITTEN
 
-IN_PLACE = {
-    *("total", "parameter", "velocity", "first", "second"),
-    *("statistics", "running_mean", "running_variance", "cursor"),
-}
+IN_PLACE = frozenset[str]().union(*(written.in_place for written in WRITTEN.values()))
 """Arguments that are read and written."""
 
 NARROW = frozenset({"x", "weight", "out", "grad", "grad_x", "grad_before", "logits", "grad_logits"})
@@ -28,15 +24,6 @@ NARROW = frozenset({"x", "weight", "out", "grad", "grad_x", "grad_before", "logi
 
 
 # -- calls ----------------------------------------------------------------------------------------
-
-
-def operands(method: str, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a backend's method by name, defaults included."""
-    bound = inspect.signature(getattr(Backend, method)).bind(None, *args, **kwargs)
-    bound.apply_defaults()
-    named = dict(bound.arguments)
-    del named["self"]
-    return named
 
 
 def product(method: str, given: Mapping[str, Any]) -> tuple[int, int]:
@@ -109,7 +96,7 @@ class Limits:
         copy: bytes a second, of a large copy: read and written ones together.
         products: operations a second of a large matrix product, by precision.
         arch: what kernels are chosen for: 90 for sm_90; 0: no GPU.
-        multiprocessors: how many kernels are chosen for; None: as is typical of ``arch``.
+        multiprocessors: of the GPU; 0: none, or not known.
     """
 
     name: str
@@ -117,7 +104,7 @@ class Limits:
     copy: float
     products: Mapping[str, float]
     arch: int = 0
-    multiprocessors: int | None = None
+    multiprocessors: int = 0
 
     def floor(self, flops: int, moved: int, precision: str) -> float:
         """Seconds that so many operations and bytes take at least."""
@@ -130,11 +117,18 @@ class Limits:
 
 
 def _gpu(
-    name: str, source: str, arch: int, copy: float, fp32: float, tf32: float, bf16: float
+    name: str,
+    source: str,
+    arch: int,
+    multiprocessors: int,
+    copy: float,
+    fp32: float,
+    tf32: float,
+    bf16: float,
 ) -> Limits:
     rates = {"fp32": fp32, "tf32": tf32, "bf16": bf16, "bf16x3": bf16 / 3}  # three products for one
     products = {precision: 1e12 * rate for precision, rate in rates.items() if rate}
-    return Limits(name, source, 1e12 * copy, products, arch)
+    return Limits(name, source, 1e12 * copy, products, arch, multiprocessors)
 
 
 # Peaks of dense products. NVIDIA's sheets were not read at the source: these are the figures that
@@ -143,10 +137,10 @@ def _gpu(
 # 2,039 GB/s. T4: 8.1; 320 GB/s follow from its 256 bits at 5,001 MHz, twice a cycle.
 _PEAKS = "peaks of the data sheet, which nothing reaches"
 GPUS = {
-    "h200": _gpu("h200", "reached by cuBLAS and a copy", 90, 4.3, 50, 410, 790),
-    "h100": _gpu("h100", _PEAKS, 90, 3.35, 67, 494, 989),
-    "a100": _gpu("a100", _PEAKS, 80, 2.04, 19.5, 156, 312),
-    "t4": _gpu("t4", _PEAKS, 75, 0.32, 8.1, 0, 0),
+    "h200": _gpu("h200", "reached by cuBLAS and a copy", 90, 132, 4.3, 50, 410, 790),
+    "h100": _gpu("h100", _PEAKS, 90, 132, 3.35, 67, 494, 989),
+    "a100": _gpu("a100", _PEAKS, 80, 108, 2.04, 19.5, 156, 312),
+    "t4": _gpu("t4", _PEAKS, 75, 40, 0.32, 8.1, 0, 0),
 }
 """Limits of known GPUs (the SXM modules of 80 GB or more, where there are several)."""
 

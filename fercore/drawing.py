@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fercore.data.dataset import CLASSES
 from fercore.data.images import read_image
 from fercore.data.tree import open_tree
 from fercore.files import write_atomically
@@ -61,7 +60,7 @@ def _draw(picture: Image.Image, face: Prediction) -> None:
     size = max((face.box.bottom - face.box.top) / 9, 10.0)
     draw.rectangle(face.box, outline="white", width=max(round(size / 8), 1))
     likeliest = np.argsort(face.probabilities)[::-1][:LINES]
-    text = "\n".join(f"{CLASSES[c]} {100 * face.probabilities[c]:.0f} %" for c in likeliest)
+    text = "\n".join(f"{face.classes[c]} {100 * face.probabilities[c]:.0f} %" for c in likeliest)
     font = ImageFont.load_default(size)
     _, _, width, height = draw.multiline_textbbox((0, 0), text, font)
     corner = (

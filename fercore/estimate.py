@@ -13,7 +13,7 @@ import numpy as np
 from fercore import freeze, memory, models, training
 from fercore.backends.interface import Backend
 from fercore.config import Study
-from fercore.data.dataset import CLASSES, Dataset
+from fercore.data.dataset import Dataset
 from fercore.forecast import Forecast, Job, duration
 from fercore.memory import Workload
 from fercore.plan import Run, make_plan
@@ -93,8 +93,8 @@ def _probe(run: Run, job: Job, forecast: Forecast, backend: Backend) -> None:
         run.recipe, epochs=2 + views, views=views, min_steps=0, early_stopping=0
     )
     probe = dataclasses.replace(job, views=views)
-    noise = _noise(PROBE_BATCHES * recipe.batch_size)
-    model = models.build(run.model, backend=backend)
+    noise = _noise(PROBE_BATCHES * recipe.batch_size, run.classes)
+    model = models.build(run.model, run.classes, backend=backend)
     freeze.apply(model, run.strategy)
     with tempfile.TemporaryDirectory() as scratch:
         training.train(
@@ -111,6 +111,6 @@ def _probe(run: Run, job: Job, forecast: Forecast, backend: Backend) -> None:
         )
 
 
-def _noise(count: int) -> Dataset:
-    labels = (np.arange(count) % len(CLASSES)).astype(np.int32)
+def _noise(count: int, classes: int) -> Dataset:
+    labels = (np.arange(count) % classes).astype(np.int32)
     return memory.noise(random_batch(count)[0], labels)

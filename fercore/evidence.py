@@ -12,7 +12,6 @@ from functools import cached_property
 
 from fercore import measures, versus
 from fercore.answers import StudyAnswers
-from fercore.data.dataset import CLASSES
 from fercore.findings import Column, Target, by_target
 from fercore.measures import Memory
 from fercore.results import Record
@@ -73,6 +72,6 @@ def gather(directory: RunDirectory, records: Sequence[Record]) -> Evidence:
     """The evidence of a study, finished or not, whose runs measured ``records``."""
     answers = StudyAnswers(directory)
     comparisons = shared = versus.compare(answers, records)
-    if any(record.shared_classes < len(CLASSES) for record in records):
+    if any(record.shared_classes < record.classes for record in records):
         shared = versus.compare(answers, records, shared=True)
     return Evidence(records, answers, comparisons, shared)

@@ -20,6 +20,7 @@ import numpy as np
 from fercore import answers, checkpoint, drift, freeze, models, tensor_file, training
 from fercore.backends.interface import Backend
 from fercore.data.dataset import Dataset
+from fercore.energy import Lap
 from fercore.errors import FercoreError
 from fercore.evaluation import predict_logits
 from fercore.features import Shelf
@@ -68,6 +69,7 @@ def execute_run(
     start: Path | None,
     backend: Backend,
     shelf: Shelf,
+    energy: Lap,
     listener: Listener,
 ) -> list[Record]:
     """Train one network, or take a given one, and test it; at once if that has been done.
@@ -80,6 +82,7 @@ def execute_run(
         start: the folder of the run that it starts from, which must be finished.
         backend: where to compute.
         shelf: where the outputs of frozen layers are kept.
+        energy: tells what was used.
         listener: told of epochs and steps.
 
     Returns:
@@ -90,7 +93,7 @@ def execute_run(
     tested = {name: data.datasets[name].digest for name in (data.source, *targets)}
     if (done := _tested_before(folder, tested)) is not None:
         return done
-    outcome = _train(run, data, folder, start, backend, shelf, listener)
+    outcome = _train(run, data, folder, start, backend, shelf, energy, listener)
     best = tensor_file.read(folder / "best.safetensors")
     model = checkpoint.build(best, backend)
     freeze.apply(model, run.strategy)  # what it holds still has been seen by runs before
@@ -166,6 +169,7 @@ def _train(
     start: Path | None,
     backend: Backend,
     shelf: Shelf,
+    energy: Lap,
     listener: Listener,
 ) -> Outcome:
     if run.network is not None:
@@ -173,7 +177,7 @@ def _train(
         checkpoint.save_model(folder / "best.safetensors", given)
         return Outcome(best_epoch=0, best_accuracy=math.nan, epochs=0)
     if start is None:
-        model = models.build(run.model, seed=run.seed, backend=backend)
+        model = models.build(run.model, run.classes, run.seed, backend=backend)
     else:
         model = checkpoint.load_model(start / "best.safetensors", backend)
     freeze.apply(model, run.strategy)
@@ -190,6 +194,7 @@ def _train(
         folder=folder,
         resume=True,
         shelf=shelf,
+        energy=energy,
         on_step=partial(listener.step, run.id),
         on_epoch=partial(listener.epoch, run.id),
     )
@@ -227,6 +232,7 @@ def _measure(
         "amount": run.amount,
         "seed": run.seed,
         "model": run.model,
+        "classes": run.classes,
         "synthetic": data.synthetic,
         "training_images": 0 if run.network else sum(map(data.size, run.trains_on)),
         "epochs": outcome.epochs,

@@ -79,3 +79,13 @@ def read_json(path: Path, kind: type[Value]) -> Value:
         raise FercoreError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, msgspec.DecodeError) as error:
         raise FercoreError(f"{path}: is damaged ({error}); delete it and run again") from error
+
+
+def read_json_lines(path: Path, kind: type[Value]) -> list[Value]:
+    """The values in a file of one JSON value a line; raises like ``read_json``."""
+    try:
+        return msgspec.json.Decoder(kind).decode_lines(path.read_bytes())
+    except OSError as error:
+        raise FercoreError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, msgspec.DecodeError) as error:
+        raise FercoreError(f"{path}: is damaged ({error}); delete it and run again") from error

@@ -48,10 +48,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Target:
-    """Everything measured about one target."""
+    """Everything measured about one target.
+
+    Attributes:
+        name, source: of the datasets.
+        classes: that the networks tell apart.
+        shared_classes: that both datasets have images of.
+        cells: what each column measured.
+    """
 
     name: str
     source: str
+    classes: int
     shared_classes: int
     cells: dict[Column, Cell]
 
@@ -88,7 +96,8 @@ def _target(name: str, records: Sequence[Record]) -> Target:
     for column in columns(records):
         repeated = [r for r in records if (r.strategy, r.amount) == column]
         cells[column] = _cell(column, repeated)
-    return Target(name, records[0].source, records[0].shared_classes, cells)
+    first = records[0]
+    return Target(name, first.source, first.classes, first.shared_classes, cells)
 
 
 def _cell(column: Column, records: Sequence[Record]) -> Cell:

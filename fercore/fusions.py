@@ -2,7 +2,7 @@
 
 A network whose epilogues are layers of their own computes the same, and so do epilogues' gradients
 that are calls of their own and an update that is given gradients summed; only the steps read and
-write more memory.
+write more memory. One stream reads and writes the same; only it leaves multiprocessors idle.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ FUSIONS = {
     "relu_pool": "2x2 max-pool, with the ReLU before it",
     "epilogue_gradient": "gradient of an epilogue, with the product that it comes from",
     "update": "the sum of a weight gradient's slices, with the update",
+    "side_stream": "a weight gradient and its update, beside the input gradient of their layer",
 }
 """What can be switched off, and what it is."""
 
@@ -40,7 +41,8 @@ class Relu(Layer):
 def separate(model: Model, without: Collection[str]) -> Model:
     """``model`` without some of ``FUSIONS``; it shares the parameters, and their masks.
 
-    Those that are no epilogues leave it as it is: ``update`` is the optimizer's.
+    Those that are no epilogues leave it as it is: ``update`` is the optimizer's, and
+    ``side_stream`` the step's.
 
     Raises FercoreError for an unknown fusion.
     """

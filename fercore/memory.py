@@ -17,7 +17,7 @@ from fercore import freeze, models
 from fercore.backends.interface import Backend, Buffer
 from fercore.backends.sketch import LAUNCHING, SketchBackend
 from fercore.config import Recipe
-from fercore.data.dataset import SIZE, Dataset
+from fercore.data.dataset import BASIC, SIZE, Dataset
 from fercore.errors import FercoreError
 from fercore.evaluation import Evaluator
 from fercore.features import DISK, FeatureStore, FrozenLayers
@@ -41,6 +41,7 @@ class Workload:
         validation: images in each set that is tested after every epoch.
         tested: images in the largest set that is tested at the end.
         without: fusions that are switched off; see ``fercore.fusions``.
+        classes: that the network tells apart.
     """
 
     model: str
@@ -50,10 +51,11 @@ class Workload:
     validation: tuple[int, ...] = ()
     tested: int = 0
     without: tuple[str, ...] = ()
+    classes: int = BASIC
 
     def build(self, backend: Backend, seed: int | None) -> Model:
         """The network, with its masks set; see ``models.build`` for the seed."""
-        model = models.build(self.model, seed=seed, backend=backend)
+        model = models.build(self.model, self.classes, seed, backend=backend)
         freeze.apply(model, self.strategy)
         return separate(model, self.without)
 
@@ -61,6 +63,11 @@ class Workload:
         """What moves the network."""
         fused = "update" not in self.without
         return Optimizer(model.parameters(), self.recipe, backend, sums_slices=fused)
+
+    @property
+    def two_streams(self) -> bool:
+        """Whether weight gradients may run beside input gradients."""
+        return "side_stream" not in self.without
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,7 @@ def footprint(workload: Workload, device: str, precision: str = "fp32") -> Footp
         workload.recipe,
         sketch,
         FeatureStore().shelf(),
+        two_streams=workload.two_streams,
     )
     frozen = [] if stepper.frozen is None else [stepper.frozen.plan]
     below = sum(plan.arena_bytes for plan in frozen)

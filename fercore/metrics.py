@@ -80,7 +80,7 @@ def restricted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels and predictions of the rows whose class is ``allowed``, other classes ruled out.
 
-    This is how a network with seven classes is tested beside a dataset that lacks one of them.
+    This is how a network is tested beside a dataset that lacks one of its classes.
     """
     rows = np.isin(labels, np.asarray(sorted(allowed)))
     return labels[rows], predict(logits[rows], allowed)

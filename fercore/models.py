@@ -15,6 +15,7 @@ import numpy as np
 
 from fercore import backends
 from fercore.backends.interface import Backend, Epilogue
+from fercore.data.dataset import BASIC
 from fercore.errors import FercoreError, did_you_mean
 from fercore.nn import (
     BatchNorm,
@@ -65,7 +66,7 @@ NAMES = tuple(name + suffix for name in ARCHITECTURES for suffix in ("", "-bn"))
 
 def build(
     name: str,
-    classes: int = 7,
+    classes: int = BASIC,
     seed: int | None = 0,
     *,
     backend: Backend | None = None,

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from fercore.config import Recipe, Study
+from fercore.data.dataset import BASIC
 from fercore.errors import FercoreError
 from fercore.freeze import Strategy
 
@@ -48,6 +49,7 @@ class Run(
         choose_on: the roles whose mean validation accuracy picks the best epoch.
         recipe: how it is trained; see ``recipe_for``.
         network: the file of a finished network, which is tested and not trained.
+        classes: how many of ``CLASSES`` the network tells apart.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Run(
     choose_on: tuple[Role, ...]
     recipe: Recipe
     network: str | None = None
+    classes: int = BASIC
 
     def recipe_for(self, images: int) -> Recipe:
         """The recipe for so many training images: small targets get their ``min_steps``."""
@@ -163,6 +166,7 @@ def _run(
         # Without the suffix: a seed's networks are the same whether it comes alone or with others.
         number=zlib.crc32(name.encode()),
         model=study.model,
+        classes=study.classes,
         starts_from=_parent(study, strategy, target, amount, seed),
         trains_on=tuple(Part(datasets[r][0], "train", datasets[r][1]) for r in roles),
         validation={role: Part(name, "validation") for role, (name, _) in datasets.items()},

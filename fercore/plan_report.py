@@ -10,15 +10,15 @@ import msgspec
 
 from fercore import memory, pricing
 from fercore.backends.sketch import LAUNCHING, SketchBackend
-from fercore.costs import NARROW, Limits
+from fercore.costs import GPUS, NARROW, Limits
 from fercore.fusions import FUSIONS
 from fercore.memory import Footprint, Workload, gib
 from fercore.pricing import Launched, Placed, Priced
 from fercore.profiling import Step
 from fercore.step import Recording
 
-NO_GPU_ARCH = 90
-"""What kernels are chosen for where no GPU says otherwise."""
+NO_GPU = GPUS["h200"]
+"""What kernels and streams are chosen for where no GPU says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,10 @@ class PlanReport(StepReport):
 
     Attributes:
         calls: in order.
+        joined: the last call of stream 1, for which the end waits, if there is one.
         buffers: of the arena.
         arena_bytes: of all buffers together.
+        one_stream_bytes: the same if all calls ran in one stream.
         live_bytes: the most in use at one time.
         flops: of all products.
         frozen_flops: of the frozen layers whose features are kept, for one view of an image.
@@ -105,8 +107,10 @@ class PlanReport(StepReport):
     """
 
     calls: list[Priced]
+    joined: int | None
     buffers: list[Placed]
     arena_bytes: int
+    one_stream_bytes: int
     live_bytes: int
     flops: int
     frozen_flops: int
@@ -126,15 +130,22 @@ def make(workload: Workload, device: str, precision: str, limits: Limits) -> Pla
     """
     step, calls = priced(workload, device, precision, limits)
     recording, batch = step.plan.recording, workload.recipe.batch_size
-    apart, sparse, fused = (
-        _recording(replace(workload, without=names), device, precision)
-        for names in (tuple(FUSIONS), ("epilogue_gradient",), ())
+    apart, sparse, fused, one_stream = (
+        _recording(replace(workload, without=names), device, precision, limits)
+        for names in (
+            tuple(FUSIONS),
+            ("epilogue_gradient",),
+            (),
+            (*workload.without, "side_stream"),
+        )
     )
     return PlanReport(
         **about(step, device, precision, limits),
         calls=calls,
+        joined=recording.order.waits[recording.order.end],
         buffers=pricing.arena(recording),
         arena_bytes=recording.arena_bytes,
+        one_stream_bytes=one_stream.arena_bytes,
         live_bytes=max(recording.live_bytes()),
         flops=sum(call.flops for call in calls),
         frozen_flops=step.frozen_flops,
@@ -149,7 +160,7 @@ def make(workload: Workload, device: str, precision: str, limits: Limits) -> Pla
             ),
         },
         slice_bytes=pricing.slice_bytes(recording),
-        saved_bytes={name: _saved(workload, device, precision, name) for name in FUSIONS},
+        saved_bytes={name: _saved(workload, device, precision, limits, name) for name in FUSIONS},
         missing_bytes=pricing.missing_fusions(fused),
     )
 
@@ -158,21 +169,27 @@ def priced(
     workload: Workload, device: str, precision: str, limits: Limits
 ) -> tuple[Step, list[Priced]]:
     """A step without memory, and what each of its calls costs on a device."""
-    arch = limits.arch or NO_GPU_ARCH
-    sketch = SketchBackend(precision, arch, device, limits.multiprocessors)
+    sketch = _sketch(device, precision, limits)
     step = Step(workload, sketch)
     return step, pricing.price(step.plan, limits, sketch if device in LAUNCHING else None)
 
 
-def _recording(workload: Workload, device: str, precision: str) -> Recording:
-    return Step(workload, SketchBackend(precision, device=device)).plan.recording
+def _sketch(device: str, precision: str, limits: Limits) -> SketchBackend:
+    gpu = limits if limits.arch else NO_GPU
+    return SketchBackend(precision, gpu.arch, device, gpu.multiprocessors)
 
 
-def _saved(workload: Workload, device: str, precision: str, fusion: str) -> int:
+def _recording(workload: Workload, device: str, precision: str, limits: Limits) -> Recording:
+    return Step(workload, _sketch(device, precision, limits)).plan.recording
+
+
+def _saved(workload: Workload, device: str, precision: str, limits: Limits, fusion: str) -> int:
     """Bytes of a step with one fusion off, beyond those with it on, the others as they are."""
     others = tuple(name for name in workload.without if name != fusion)
     on, off = (
-        pricing.step_bytes(_recording(replace(workload, without=without), device, precision))
+        pricing.step_bytes(
+            _recording(replace(workload, without=without), device, precision, limits)
+        )
         for without in (others, (*others, fusion))
     )
     return off - on
@@ -215,6 +232,9 @@ def _calls(report: PlanReport) -> Iterator[str]:
                 f"{'':>4}   {kernel.kernel}: {grid} blocks of {kernel.threads} threads"
                 f"{_tiling(kernel)}"
             )
+        if call.stream or call.waits is not None:
+            after = "" if call.waits is None else f", after call {call.waits}"
+            yield f"{'':>4}   in stream {call.stream}{after}"
 
 
 def _tiling(kernel: Launched) -> str:
@@ -227,7 +247,8 @@ def _tiling(kernel: Launched) -> str:
 def _arena(report: PlanReport) -> Iterator[str]:
     yield (
         f"arena of {gib(report.arena_bytes)}, in which at most {gib(report.live_bytes)} are in use "
-        "at a time; buffers with the calls that use them:"
+        f"at a time ({gib(report.one_stream_bytes)} in one stream); buffers with the calls that "
+        "use them:"
     )
     wide = max((len(buffer.name) for buffer in report.buffers), default=0) + 2
     yield f"{'buffer':<{wide}}{'MB':>10}{'offset':>15}{'calls':>12}  shape"
@@ -253,6 +274,13 @@ def _summary(report: PlanReport) -> Iterator[str]:
     )
     kernels = f", {report.kernels} kernels" if report.kernels else ""
     yield f"calls      {len(report.calls)}{kernels}"
+    beside = sum(call.stream for call in report.calls)
+    if beside:
+        waits = sum(call.waits is not None for call in report.calls)
+        yield (
+            f"streams    {beside} calls in stream 1 run beside others; {waits} wait for the other "
+            f"stream, and the end for call {report.joined}"
+        )
     if report.frozen_flops:
         yield (
             f"frozen     {report.frozen_flops / 1e9:.3f} GFLOP an image in the layers below, once "

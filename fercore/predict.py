@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network sees in one face; ``probabilities`` are in the order of CLASSES.
+    """What a network sees in one face; ``probabilities`` are of the first CLASSES.
 
     ``box`` is the part of the upright picture that it was shown; ``found`` says whether that is a
     face which the detector found, or else the whole picture or a fixed crop of it.
@@ -41,7 +41,12 @@ class Prediction:
     @property
     def label(self) -> str:
         """The likeliest class (first of equals)."""
-        return CLASSES[int(np.argmax(self.probabilities))]
+        return self.classes[int(np.argmax(self.probabilities))]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Those that the network tells apart, in the order of the probabilities."""
+        return CLASSES[: len(self.probabilities)]
 
 
 def predict_files(
@@ -134,7 +139,7 @@ def predictions_as_text(predictions: Sequence[Prediction]) -> str:
     width = max(len("file"), *(len(file) for file, _, _ in rows))
     place = max(len("face"), *(len(place) for _, place, _ in rows))
     header = f"{'file':<{width}}  {'face':<{place}}  {'class':<9}"
-    lines = [header + "".join(f"{name:>10}" for name in CLASSES)]
+    lines = [header + "".join(f"{name:>10}" for name in predictions[0].classes)]
     for file, where, prediction in rows:
         shares = "".join(f"{100 * share:10.1f}" for share in prediction.probabilities)
         lines.append(f"{file:<{width}}  {where:<{place}}  {prediction.label:<9}{shares}")
@@ -155,7 +160,7 @@ def predictions_as_json(predictions: Sequence[Prediction], skipped: Sequence[Ski
             "box": prediction.box,
             "found": prediction.found,
             "class": prediction.label,
-            "probabilities": dict(zip(CLASSES, prediction.probabilities, strict=True)),
+            "probabilities": dict(zip(prediction.classes, prediction.probabilities, strict=True)),
         }
         for prediction in predictions
     ]
@@ -173,15 +178,16 @@ def score_as_text(score: Score, title: str) -> str:
         f"macro F1           {100 * score.macro_f1:.2f} %",
         f"loss               {score.loss:.4f}",
     ]
+    known = CLASSES[: len(score.confusion)]
     present = sum(map(any, score.confusion))
     for count, accuracy, of, above in (
-        (score.classes_shared, score.accuracy_shared, "dataset", len(CLASSES)),
+        (score.classes_shared, score.accuracy_shared, "dataset", len(known)),
         (present, score.accuracy_present, "tested images", score.classes_shared),
     ):
         if count < above and accuracy is not None:
             lines.append(f"among the {count} classes of the {of}  {100 * accuracy:.2f} %")
     lines += ["", "rows: true class; columns: predicted"]
-    lines.append(" " * 9 + "".join(f"{name:>9}" for name in CLASSES))
-    for name, row in zip(CLASSES, score.confusion, strict=True):
+    lines.append(" " * 9 + "".join(f"{name:>9}" for name in known))
+    for name, row in zip(known, score.confusion, strict=True):
         lines.append(f"{name:<9}" + "".join(f"{count:9d}" for count in row))
     return "\n".join(lines) + "\n"

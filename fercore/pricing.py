@@ -9,11 +9,11 @@ from typing import Any
 
 from cuda_kernels.noting import Launch
 from fercore import costs
+from fercore.backends.accesses import operands
 from fercore.backends.sketch import SketchBackend
 from fercore.costs import Limits
 from fercore.step import Call, Plan, Recording
-
-UPDATES = ("sgd_update", "adam_update")
+from fercore.streams import UPDATES
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Priced:
         floor: seconds.
         bound: what takes them: "FLOPs" or "bytes".
         kernels: on devices.
+        stream: 0, or 1 beside it.
+        waits: the call of the other stream that it waits for, if it waits for one.
     """
 
     label: str
@@ -57,6 +59,8 @@ class Priced:
     floor: float
     bound: str
     kernels: tuple[Launched, ...] = ()
+    stream: int = 0
+    waits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ class Placed:
 
 def price(plan: Plan, limits: Limits, sketch: SketchBackend | None = None) -> list[Priced]:
     """What each call costs; with the kernels that it launches if it was recorded on ``sketch``."""
-    priced = []
-    for call, bound in zip(plan.recording.calls, plan.calls, strict=True):
+    priced, order = [], plan.recording.order
+    for number, (call, bound) in enumerate(zip(plan.recording.calls, plan.calls, strict=True)):
         given = _operands(call)
         kernels = () if sketch is None else _launched(sketch, bound)
         precision = kernels[0].precision if kernels else "fp32"
@@ -91,6 +95,8 @@ def price(plan: Plan, limits: Limits, sketch: SketchBackend | None = None) -> li
                 floor,
                 "FLOPs" if floor > limits.floor(0, moved, precision) else "bytes",
                 kernels,
+                order.streams[number],
+                order.waits[number],
             )
         )
     return priced
@@ -125,7 +131,7 @@ def arena(recording: Recording) -> list[Placed]:
             str(one.dtype),
             one.offset,
             one.nbytes,
-            max(one.first, 0),
+            one.first,
             one.last,
         )
         for one in sorted(recording.allocations, key=lambda one: (one.first, one.offset))
@@ -134,7 +140,7 @@ def arena(recording: Recording) -> list[Placed]:
 
 def _name(recording: Recording, allocation: Any) -> str:
     """``conv1_1 forward: out``."""
-    call = recording.calls[max(allocation.first, 0)]
+    call = recording.calls[allocation.first]
     for name, operand in _operands(call).items():
         for buffer in operand if isinstance(operand, list) else [operand]:
             if buffer is allocation or getattr(buffer, "owner", None) is allocation:
@@ -227,7 +233,7 @@ def missing_fusions(recording: Recording) -> dict[str, int]:
 
 
 def _operands(call: Call) -> dict[str, Any]:
-    return costs.operands(call.method, call.args, call.kwargs)
+    return operands(call.method, call.args, call.kwargs)
 
 
 def _holds_buffers(value: Any) -> bool:

@@ -59,6 +59,7 @@ def make_workload(study: Study, options: Namespace, recipe: dict[str, Any]) -> W
         chosen,
         max(options.images, chosen.batch_size),
         without=tuple(name for name in (options.without_fusion or "").split(",") if name),
+        classes=study.classes,
     )
 
 
@@ -112,11 +113,8 @@ def measured_limits(backend: Backend) -> Limits:
         rates = device_rates(backend, Clock.of(backend, emulated=False))
         gpu, runtime = str(backend.build_info()["gpu"]), backend.runtime
         products = {"fp32": rates["fp32"]}
-        return Limits(
-            *(gpu, "measured now", rates["copy"], products),
-            arch=runtime.arch,
-            multiprocessors=runtime.multiprocessors,
-        )
+        of_gpu = int(runtime.arch), int(runtime.multiprocessors)
+        return Limits(gpu, "measured now", rates["copy"], products, *of_gpu)
     product = product_rate(backend, LIMIT_SECONDS)
     name = f"this machine's {backend.name}"
     return Limits(name, "measured now", copy_rate(LIMIT_SECONDS), {"fp32": product})

@@ -43,6 +43,7 @@ class Step:
             recipe,
             backend,
             FeatureStore().shelf(),
+            two_streams=workload.two_streams,
         )
         self.starts_from = "images" if self.stepper.frozen is None else "features"
         self.plan: Plan
@@ -143,6 +144,8 @@ def measure(step: Step, seconds: float) -> Measured:
             clock.flush()
 
     ahead = replace(clock, flush=flush)
+    step.prepare()
+    step.plan.call()  # the second stream allocates scratch, too
     graphs = [_captured(step.backend, run) for run in runs]
     alone = measure_each(graphs, ahead, share, before=step.prepare)
     graph = measure_each(

@@ -16,6 +16,7 @@ import msgspec
 
 from fercore import (
     backends,
+    energy,
     environment,
     freeze,
     memory,
@@ -29,6 +30,8 @@ from fercore.analysis import Analyst
 from fercore.backends.interface import Backend
 from fercore.config import Study, read_study
 from fercore.config_text import changes, to_toml
+from fercore.data.dataset import BASIC, CLASSES
+from fercore.energy import Meter
 from fercore.errors import FercoreError
 from fercore.execution import execute_run, mark_of
 from fercore.features import FeatureStore
@@ -69,7 +72,8 @@ def execute(
         directory.check_unused()
     with directory.locked():
         backend = make_backend(study)
-        facts = environment.describe(backend)
+        meter = energy.open_meter(backend)
+        facts = {**environment.describe(backend), "energy": meter.description}
         _refuse(directory, _changed_settings(directory, study, facts), accept_changes)
         data = load_study(study, directory.faces, on_progress=listener.drawing)
         _refuse(directory, _changed_data(directory, data), accept_changes)
@@ -90,7 +94,8 @@ def execute(
         listener.planned(work, data)
         operations = sum(job.operations_a_step for job in work) / len(work)
         jobs = jobs or side_by_side.default_jobs(backend, needed, operations)
-        return _execute_all(runs, marks, directory, data, backend, listener, jobs)
+        with meter:
+            return _execute_all(runs, marks, directory, data, backend, meter, listener, jobs)
 
 
 def make_backend(study: Study) -> Backend:
@@ -104,7 +109,7 @@ def measure_work(runs: Sequence[Run], backend: Backend) -> dict[str, Work]:
 
     Trying them all shows a wrong pattern before hours of training: FercoreError.
     """
-    model = models.build(runs[0].model, backend=backend)
+    model = models.build(runs[0].model, runs[0].classes, backend=backend)
     works = {}
     for strategy in {run.strategy.name: run.strategy for run in runs}.values():
         freeze.apply(model, strategy)
@@ -120,17 +125,22 @@ def make_jobs(runs: Sequence[Run], data: StudyData, backend: Backend) -> list[Jo
     """
     for run in runs:
         if run.network is not None:
-            _check_network(Path(run.network), run.model)
+            _check_network(Path(run.network), run)
     works = measure_work(runs, backend)
     return [_job(run, data, works[run.strategy.name]) for run in runs]
 
 
-def _check_network(path: Path, model: str) -> None:
-    found = tensor_file.read(path).metadata.get("model")
-    if found != model:
+def _check_network(path: Path, run: Run) -> None:
+    facts = tensor_file.read(path).metadata
+    if (found := facts.get("model")) != run.model:
         raise FercoreError(
-            f"{path}: is a {found}, but the study's model is {model}; give another baseline or "
+            f"{path}: is a {found}, but the study's model is {run.model}; give another baseline or "
             "--model"
+        )
+    if (found := facts.get("classes")) != (wanted := list(CLASSES[: run.classes])):
+        raise FercoreError(
+            f"{path}: its classes are not the study's ({found}, not {wanted}); give another "
+            f"baseline, or {'leave out' if run.classes > BASIC else 'add'} --contempt"
         )
 
 
@@ -185,6 +195,7 @@ def _workload(run: Run, data: StudyData) -> Workload:
             for name in (data.source, *targets)
             for part in ("validation", "test")
         ),
+        classes=run.classes,
     )
 
 
@@ -214,6 +225,7 @@ def _execute_all(
     directory: RunDirectory,
     data: StudyData,
     backend: Backend,
+    meter: Meter,
     listener: Listener,
     jobs: int,
 ) -> list[Record]:
@@ -222,9 +234,9 @@ def _execute_all(
 
     def execute_one(run: Run, watched: Listener) -> list[Record]:
         start = directory.run(run.starts_from) if run.starts_from else None
-        folder = directory.run(run.id)
-        with store.shelf() as shelf:
-            tested = execute_run(run, marks[run.id], data, folder, start, backend, shelf, watched)
+        folder, mark = directory.run(run.id), marks[run.id]
+        with store.shelf() as shelf, meter.share() as used:
+            tested = execute_run(run, mark, data, folder, start, backend, shelf, used, watched)
         if analyst.can_analyse(run):
             analyst.analyse(run)
         return tested

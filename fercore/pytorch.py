@@ -28,7 +28,7 @@ import numpy as np
 from fercore import models, tensor_file
 from fercore.backends.interface import MEAN, STD, Backend
 from fercore.data.classes import label_of
-from fercore.data.dataset import CLASSES
+from fercore.data.dataset import BASIC, CLASSES, class_count
 from fercore.errors import FercoreError
 from fercore.files import write_atomically
 from fercore.nn import BatchNorm, Conv2d, Flatten, Layer, Model
@@ -131,7 +131,7 @@ def about(model: Model) -> dict[str, Any]:
 
 
 def load_model(
-    path: Path, backend: Backend, *, classes: Sequence[str] = CLASSES, std: float = STD
+    path: Path, backend: Backend, *, classes: Sequence[str] | None = None, std: float = STD
 ) -> Model:
     """The network in a checkpoint of PyTorch's: a state dict in a safetensors, .pt or .pth file.
 
@@ -140,23 +140,27 @@ def load_model(
     Args:
         path: the checkpoint.
         backend: where the network shall live.
-        classes: what its outputs stand for, in their order; synonyms will do.
+        classes: what its outputs stand for, in their order; synonyms will do. Without it they are
+            CLASSES, as many as there are outputs.
         std: it was trained on ``(pixel / 255 - 0.5) / std``. Ours divide by 0.25: the first
             convolution takes up the difference. (It cannot for another mean than 0.5, because the
             zeros that it pads with would be another gray.)
 
     Raises:
         FercoreError: the file cannot be read, is no state dict, fits no network of ``models``,
-            or holds a value that is not finite; ``classes`` are not each of the seven once.
+            or holds a value that is not finite; ``classes`` are not each of ours once.
     """
-    order = _order(classes)
+    order = None if classes is None else _order(classes)
     tensors = _read(path)
     state = {n: array for n, array in tensors.items() if not n.endswith("num_batches_tracked")}
     try:
-        model = models.build(recognise(state), backend=backend)
+        name = recognise(state)
+        if order is None:
+            order = list(range(_outputs(name, state)))
+        model = models.build(name, len(order), backend=backend)
         ours = from_state_dict(model, state)
-        for name in (f"{model.layers[-1].name}.{kind}" for kind in ("weight", "bias")):
-            ours[name] = ours[name][order]
+        for tensor in (f"{model.layers[-1].name}.{kind}" for kind in ("weight", "bias")):
+            ours[tensor] = ours[tensor][order]
         ours["conv1_1.weight"] = ours["conv1_1.weight"] * np.float32(STD / std)
         model.load_state(ours)
     except FercoreError as error:
@@ -202,15 +206,24 @@ def from_state_dict(model: Model, state: State) -> dict[str, np.ndarray]:
     return {ours: c.from_pytorch(state[c.name]) for ours, c in known.items()}
 
 
+def _outputs(name: str, state: State) -> int:
+    """How many classes a checkpoint tells apart: all, or the basic ones where it is not all."""
+    hidden = models.ARCHITECTURES[name.removesuffix("-bn")].hidden
+    bias = state.get(f"fc{len(hidden) + 1}.bias")
+    return class_count(bias is not None and bias.shape == (len(CLASSES),))
+
+
 def _order(classes: Sequence[str]) -> list[int]:
-    """For each of CLASSES, which of ``classes`` it is."""
-    labels = [label_of(word) for word in classes]
-    if len(labels) != len(CLASSES) or set(labels) != set(range(len(CLASSES))):
+    """For each of our classes, which of ``classes`` it is."""
+    labels = [label_of(word, len(CLASSES)) for word in classes]
+    count = len(labels)
+    if count not in (BASIC, len(CLASSES)) or set(labels) != set(range(count)):
         raise FercoreError(
-            f"the classes {', '.join(classes)} do not fit: name each of {', '.join(CLASSES)} once, "
-            "in the order of the checkpoint's outputs"
+            f"the classes {', '.join(classes)} do not fit: name each of "
+            f"{', '.join(CLASSES[:BASIC])} once, and {', '.join(CLASSES[BASIC:])} if it is one, in "
+            "the order of the checkpoint's outputs"
         )
-    return [labels.index(label) for label in range(len(CLASSES))]
+    return [labels.index(label) for label in range(count)]
 
 
 def _some(state: State) -> str:

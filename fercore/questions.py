@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from fercore.answer_table import Estimate
 from fercore.comparison import Judgement, Verdict
-from fercore.data.dataset import CLASSES
 from fercore.evidence import Evidence
 from fercore.findings import Accuracy, Cell, Target
 from fercore.measures import BASELINE
@@ -66,7 +65,7 @@ def _memory(evidence: Evidence) -> Question:
     for target in evidence.targets:
         against = evidence.comparisons.against(target.name, source, BASELINE)
         texts = [*_verdicts(against, phrases, source), *_basis(against, source)]
-        if target.shared_classes < len(CLASSES):
+        if target.shared_classes < target.classes:
             among = evidence.shared.against(target.name, source, BASELINE)
             both = f"Over the {target.shared_classes} classes that both sets have, "
             texts += [both + text for text in _verdicts(among, phrases, source)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +23,10 @@ from fercore.measures import Memory
 from fercore.questions import Question
 from fercore.results import Record
 from fercore.run_directory import DatasetFacts, RunDirectory
+from fercore.words import MINUS, folded, signed
+
+PROSE = 100
+"""Letters in a line of text; longer ones are hard to follow."""
 
 SMALL = 1000
 """Test sets with fewer images get a note about how little they can tell."""
@@ -124,6 +128,14 @@ def _published(target: Target) -> Mapping[Column, paper.Accuracies]:
     return paper.ACCURACIES.get(target.name, {}) if target.source == "fer2013" else {}
 
 
+Number = Callable[[float, int], str]
+"""How a number of so many digits is written."""
+
+
+def _plain(number: float, digits: int) -> str:
+    return f"{number:.{digits}f}"
+
+
 def _block(found: Evidence, target: Target, order: Sequence[Column]) -> tuple[Row, ...]:
     cells = [target.cells.get(column) for column in order]
     memory = [found.memory.get((target.name, column)) for column in order]
@@ -151,13 +163,13 @@ def _block(found: Evidence, target: Target, order: Sequence[Column]) -> tuple[Ro
             yield Row("paper", tuple(texts), detail=True)
 
     def measure(
-        label: str, its: Callable[[Memory], Estimate | None], sign: str = ""
+        label: str, its: Callable[[Memory], Estimate | None], number: Number = _plain
     ) -> Iterable[Row]:
         estimates = [its(one) if one else None for one in memory]
         if any(estimates):
-            values = (f"{100 * one.value:{sign}.2f}" if one else "" for one in estimates)
+            values = (number(100 * one.value, 2) if one else "" for one in estimates)
             yield Row(label, tuple(values))
-            yield _intervals(estimates, sign)
+            yield _intervals(estimates, number)
 
     source, other = target.source, target.name
     rows = [
@@ -165,12 +177,12 @@ def _block(found: Evidence, target: Target, order: Sequence[Column]) -> tuple[Ro
         *figures("source"),
         *accuracy(other, lambda cell: cell.target, memory, lambda one: one.target),
         *figures("target"),
-        *measure("forgetting", lambda one: one.forgetting, "+"),
-        *measure("target gain", lambda one: one.gain, "+"),
+        *measure("forgetting", lambda one: one.forgetting, signed),
+        *measure("target gain", lambda one: one.gain, signed),
         *measure("memory kept, % of BL's", lambda one: one.retention),
         *measure("harmonic mean of both", lambda one: one.harmonic_mean),
     ]
-    if target.shared_classes < 7:
+    if target.shared_classes < target.classes:
         among = "shared classes"
         rows += accuracy(
             f"{source}, {among}", lambda cell: cell.source_shared, shared, lambda one: one.source
@@ -188,11 +200,9 @@ def _accuracy(accuracy: Accuracy | None) -> str:
     return f"{100 * accuracy.value:.2f}{spread}"
 
 
-def _intervals(estimates: Sequence[Estimate | None], sign: str = "") -> Row:
+def _intervals(estimates: Sequence[Estimate | None], number: Number = _plain) -> Row:
     texts = (
-        "{:{}.1f}..{:{}.1f}".format(100 * one.interval.low, sign, 100 * one.interval.high, sign)
-        if one and one.interval
-        else ""
+        "..".join(number(100 * bound, 1) for bound in one.interval) if one and one.interval else ""
         for one in estimates
     )
     return Row("95 % interval", tuple(texts), detail=True)
@@ -248,11 +258,11 @@ def _notes_on(target: Target) -> list[str]:
             f"{target.name} has {n} test image{'s' * (n != 1)}: an accuracy near 50 % is known to "
             f"±{50 * (high - low):.0f} points."
         )
-    if target.shared_classes < 7:
+    if target.shared_classes < target.classes:
         notes.append(
-            f"{target.source} and {target.name} share {target.shared_classes} of 7 classes. A "
-            "network tuned on a set without a class loses that class mechanically; the rows for "
-            "shared classes leave its images and its output out."
+            f"{target.source} and {target.name} share {target.shared_classes} of "
+            f"{target.classes} classes. A network tuned on a set without a class loses that class "
+            "mechanically; the rows for shared classes leave its images and its output out."
         )
     return notes
 
@@ -263,7 +273,7 @@ def _notes_on(target: Target) -> list[str]:
 def to_text(table: Table, width: int = 160) -> str:
     """The table for a terminal of ``width`` characters; columns that do not fit go below."""
     label = max((len(_indented(row)) for block in table.blocks for row in block), default=0)
-    lines = [*textwrap.wrap(table.title, width), ""]
+    lines = [*folded(table.title, width), ""]
     for group in _groups(table, width - label):
         widths = [_width(table, i) for i in group]
         rule = "-" * (label + sum(w + 2 for w in widths))
@@ -273,23 +283,29 @@ def to_text(table: Table, width: int = 160) -> str:
                 lines.append(_line(_indented(row), [row.cells[i] for i in group], label, widths))
             lines.append(rule)
         lines.append("")
-    for text in _said(table):
-        lines += textwrap.wrap(text, width, subsequent_indent="  ")
-    lines.append("")
+    column = min(width, PROSE)
+    lines += _answers(table, column)
     for text in table.notes:
-        lines += textwrap.wrap(text, width, initial_indent="* ", subsequent_indent="  ")
+        lines += folded(text, column, "* ", "  ")
     return "\n".join(lines) + "\n"
 
 
-def _said(table: Table) -> list[str]:
-    """The answers as paragraphs: each question with its answer in short, then by target."""
+def _answers(table: Table, width: int) -> list[str]:
+    """The answers as lines: each question, its answer in short, and each target's sentences."""
     if table.unanswered:
-        return [f"{table.unanswered}."]
-    texts = []
-    for question in table.answers:
-        texts.append(f"{question.title} {question.short}")
-        texts += [f"{target}: {' '.join(said)}" for target, said in question.answers]
-    return [*texts, questions.READING] if texts else []
+        return [*folded(f"{table.unanswered}.", width), ""]
+    lines = []
+    for number, question in enumerate(table.answers, 1):
+        lines += folded(f"{number}. {question.title}", width)
+        lines += [*folded(question.short, width, "   ", "   "), ""]
+        for target, said in question.answers:
+            lines.append(f"   {target}")
+            for text in said:
+                lines += folded(text, width, " " * 5, " " * 7)
+            lines.append("")
+    if lines:
+        lines += [*folded(questions.READING, width), ""]
+    return lines
 
 
 def to_markdown(table: Table) -> str:
@@ -302,7 +318,14 @@ def to_markdown(table: Table) -> str:
         for row in block:
             label = f"*{row.label}*" if row.detail else f"**{row.label}**"
             lines.append(_pipes([label, *row.cells]))
-    lines += ["", *(f"- {text}" for text in _said(table))]
+    if table.unanswered:
+        lines += ["", f"{table.unanswered}."]
+    for number, question in enumerate(table.answers, 1):
+        lines += ["", f"**{number}. {question.title}** {question.short}"]
+        said = [f"- {target}: {' '.join(texts)}" for target, texts in question.answers]
+        lines += ["", *said] if said else []
+    if table.answers:
+        lines += ["", questions.READING]
     lines += ["", "Notes:", "", *(f"- {note}" for note in table.notes)]
     return "\n".join(lines) + "\n"
 
@@ -324,18 +347,19 @@ def to_latex(table: Table) -> str:
             cells = [row.label, *row.cells]
             lines.append(_ampersands(cells, size))
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    lines += [f"% {note}" for note in (*_said(table), *table.notes)]
+    comments = [*_answers(table, sys.maxsize), *table.notes]  # a comment is a line, however long
+    lines += [f"% {text}".rstrip() for text in comments]
     return "\n".join(lines) + "\n"
 
 
 def to_csv(table: Table) -> str:
-    """The table's cells as csv, one line a row."""
+    """The table's cells as csv, one line a row; minus signs are such that programs read them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["", *table.columns])
     for block in table.blocks:
         writer.writerows([row.label, *row.cells] for row in block)
-    return text.getvalue()
+    return text.getvalue().replace(MINUS, "-")
 
 
 def _groups(table: Table, width: int) -> list[list[int]]:
@@ -375,6 +399,9 @@ def _ampersands(cells: Sequence[str], prefix: str = "") -> str:
 
 
 def _escaped(text: str) -> str:
-    for plain, escaped in (("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("±", r"$\pm$")):
+    for plain, escaped in _ESCAPES:
         text = text.replace(plain, escaped)
     return text
+
+
+_ESCAPES = (("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("±", r"$\pm$"), (MINUS, "$-$"))

@@ -1,11 +1,11 @@
-"""What ``fercore-train report`` makes of a run directory: its page, and its table."""
+"""What a run directory tells whoever asks: its page, its table, and what it took."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from fercore import page, report
+from fercore import consumption, page, report
 from fercore.config import read_study
 from fercore.files import read_json
 from fercore.plan import make_plan
@@ -27,6 +27,12 @@ def table(directory: RunDirectory, layout: str, width: int) -> str:
         return report.to_text(found, width)
     render = {"markdown": report.to_markdown, "latex": report.to_latex, "csv": report.to_csv}
     return render[layout](found)
+
+
+def time_and_energy(directory: RunDirectory) -> str:
+    """What the training of a study, or of one network, took, in a sentence or two."""
+    used = consumption.of_runs(map(directory.run, planned_runs(directory)))
+    return consumption.describe(used, read_json(directory.environment, dict[str, Any]))
 
 
 def planned_runs(directory: RunDirectory) -> tuple[str, ...]:

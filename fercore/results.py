@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from fercore import metrics
+from fercore.data.dataset import BASIC
 from fercore.files import read_json, write_atomically
 
 
@@ -49,6 +50,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A run, tested on the source and on one target (None for a network of one dataset).
 
+    ``classes`` is how many its network tells apart; ``shared_classes`` both sets have images of.
     ``forgetting`` is the source accuracy lost since BL, ``gain`` the target accuracy won; the other
     fields about source and target are those of a Score on the test part, or on validation.
     """
@@ -61,6 +63,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     model: str
     synthetic: bool
+    classes: int = BASIC
     shared_classes: int
     training_images: int
     epochs: int

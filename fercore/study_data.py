@@ -12,6 +12,7 @@ import numpy as np
 
 from fercore.config import Study, StudyDataset
 from fercore.data import DatasetSpec, load, manifest
+from fercore.data.classes import CONTEMPT
 from fercore.data.dataset import CLASSES, Dataset
 from fercore.data.parts import Parts
 from fercore.data.splits import RULES, part_of_training, split
@@ -139,15 +140,18 @@ def load_study(
         on_progress: told (dataset, images drawn, images to draw).
 
     Raises:
-        FercoreError: a dataset cannot be read or split, or a target shares no class with the
-            source.
+        FercoreError: a dataset cannot be read or split, a target shares no class with the source,
+            or no dataset has an image of contempt although that is asked for.
     """
     specs = _drawn(study, faces, on_progress) if study.synthetic else _chosen(study)
     rules = _rules(study, [spec.name for spec in specs])
     data = StudyData(
         {
             spec.name: _split(
-                study, load_one(spec, cache=cache), rules[spec.name], study.amounts if i else ()
+                study,
+                load_one(spec, contempt=study.contempt, cache=cache),
+                rules[spec.name],
+                study.amounts if i else (),
             )
             for i, spec in enumerate(specs)
         }
@@ -155,17 +159,20 @@ def load_study(
     for target in data.targets:
         if not data.shared_classes(target):
             raise FercoreError(f"{target} and {data.source} have no class in common")
-    check_targets([entry.dataset for entry in data.datasets.values()])
+    datasets = [entry.dataset for entry in data.datasets.values()]
+    if study.contempt:
+        _check_contempt(datasets)
+    check_targets(datasets)
     return _with_twins_noted(data)
 
 
-def load_one(choice: StudyDataset, *, cache: bool = True) -> Dataset:
+def load_one(choice: StudyDataset, *, contempt: bool = False, cache: bool = True) -> Dataset:
     """One dataset as a study describes it; FercoreError when it cannot be read."""
     from fercore.data.images import Crop
 
     spec = DatasetSpec(choice.name, choice.format, Path(choice.path))
     crop = None if choice.crop is None else Crop(*choice.crop)
-    return load(spec, crop, choice.options, cache=cache)
+    return load(spec, crop, choice.options, contempt=contempt, cache=cache)
 
 
 def _chosen(study: Study) -> list[StudyDataset]:
@@ -209,6 +216,14 @@ def _split(study: Study, dataset: Dataset, rule: str, amounts: Sequence[int]) ->
         if amount != 100
     }
     return SplitDataset(dataset, parts, shares)
+
+
+def _check_contempt(datasets: Sequence[Dataset]) -> None:
+    label = CLASSES.index(CONTEMPT)
+    if not any(label in dataset.labels for dataset in datasets):
+        raise FercoreError(
+            "contempt is asked for, but no dataset has an image of it; leave it out of the settings"
+        )
 
 
 def check_targets(datasets: Sequence[Dataset]) -> None:
@@ -261,6 +276,7 @@ def _concatenated(pieces: Sequence[Dataset]) -> Dataset:
         synthetic=any(piece.synthetic for piece in pieces),
         targets=targets,
         multi_target=any(piece.multi_target for piece in pieces),
+        classes=pieces[0].classes,
     )
 
 
@@ -268,5 +284,5 @@ def _targets(dataset: Dataset) -> np.ndarray:
     """Its targets; labels are targets that one class has to itself."""
     if dataset.targets is not None:
         return dataset.targets
-    one_hot: np.ndarray = np.eye(len(CLASSES), dtype=np.float32)[dataset.labels]
+    one_hot: np.ndarray = np.eye(dataset.classes, dtype=np.float32)[dataset.labels]
     return one_hot

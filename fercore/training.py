@@ -24,6 +24,7 @@ from fercore.autograd import Tensor
 from fercore.backends.interface import Augmentation, Backend, Buffer
 from fercore.config import Recipe
 from fercore.data.dataset import Dataset
+from fercore.energy import Lap
 from fercore.errors import FercoreError
 from fercore.evaluation import Evaluation, Evaluator
 from fercore.features import FeatureStore, FrozenLayers, Shelf
@@ -60,6 +61,7 @@ def train(
     folder: Path,
     resume: bool = False,
     shelf: Shelf | None = None,
+    energy: Lap = dict,
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
@@ -80,6 +82,8 @@ def train(
             ``last.safetensors`` and ``state.json``.
         resume: continue from ``last.safetensors`` where it and ``best.safetensors`` are there.
         shelf: where the outputs of frozen layers are kept; its own memory, by default.
+        energy: asked at the beginning and the end of what ``seconds`` measures; by default nothing
+            is known.
         on_step: told (steps asked for in this epoch, steps an epoch); a device is done with all of
             them but ``feed.IN_FLIGHT`` at most.
         on_epoch: told each new line of ``metrics.jsonl``.
@@ -97,7 +101,9 @@ def train(
         if len(dataset) == 0:
             raise FercoreError(f"the validation set {name!r} holds no image; leave it out")
     shelf = shelf or FeatureStore().shelf()
-    loop = _Loop(model, training, validation, recipe, choose_on, backend, seed, run, folder, shelf)
+    loop = _Loop(
+        model, training, validation, recipe, choose_on, backend, seed, run, folder, shelf, energy
+    )
     if resume and loop.last_path.exists() and loop.best_path.exists():
         loop.restore()
     while not loop.finished:
@@ -141,10 +147,11 @@ class _Loop:
         run: int,
         folder: Path,
         shelf: Shelf,
+        energy: Lap,
     ) -> None:
         self.model, self.recipe, self.backend = model, recipe, backend
         self.seed, self.run, self.folder = seed, run, folder
-        self.choose_on, self.shelf = choose_on, shelf
+        self.choose_on, self.shelf, self.energy = choose_on, shelf, energy
         self.last_path = folder / "last.safetensors"
         self.best_path = folder / "best.safetensors"
         choosing = {name: validation[name] for name in choose_on}
@@ -170,6 +177,7 @@ class _Loop:
     def run_epoch(self, on_step: Callable[[int, int], None] | None) -> dict[str, Any]:
         """One pass over the training images and the tests after it; returns its line of metrics."""
         self.epoch += 1
+        self.energy()  # what tests and files have taken is no training
         started = time.monotonic()
         count, first = self.recipe.steps_per_epoch(self.count), self.optimizer.steps
         rates = [
@@ -183,7 +191,7 @@ class _Loop:
             if on_step:
                 on_step(done + 1, count)
         loss, accuracy = self.stepper.finish_epoch()
-        seconds = time.monotonic() - started
+        seconds, joules = time.monotonic() - started, self.energy()
         self._check_finite(loss)
         evaluations = {name: evaluator() for name, evaluator in self.evaluators.items()}
         for result in evaluations.values():
@@ -202,6 +210,7 @@ class _Loop:
             "best": improved,
             "kept_features": self.shelf.nbytes,
             "seconds": round(seconds, 3),
+            "joules": {source: round(used, 3) for source, used in joules.items()},
             "images_per_s": round(self.count / seconds, 1),
         }
         self.lines.append(line)
@@ -303,6 +312,7 @@ class Stepper:
     """Training steps, recorded once for each batch size that occurs (two, as a rule).
 
     Where the views of an image come again and layers below are frozen, steps start from features.
+    With ``two_streams`` weight gradients run beside input gradients where the backend has room.
     """
 
     def __init__(
@@ -313,8 +323,11 @@ class Stepper:
         recipe: Recipe,
         backend: Backend,
         shelf: Shelf,
+        *,
+        two_streams: bool = True,
     ) -> None:
         self.model, self.optimizer, self.recipe, self.backend = model, optimizer, recipe, backend
+        self.two_streams = two_streams
         self.count = len(training)
         self.images = backend.from_host(training.images)
         self.labels, self.multi_target = backend.from_host(training.lessons), training.multi_target
@@ -395,7 +408,8 @@ class Stepper:
     def _record(self, program: Callable[[Backend], list[Buffer]]) -> Plan:
         """Steps run one at a time, so smaller ones use the memory of larger ones."""
         plans = [*self.plans.values(), *self.plans_above.values()]
-        return record(self.backend, program, arenas=[plan.arena for plan in plans])
+        arenas = [plan.arena for plan in plans]
+        return record(self.backend, program, arenas=arenas, two_streams=self.two_streams)
 
     def _learn(self, recorder: Backend, x: Tensor, y: Tensor, layers: slice) -> list[Buffer]:
         context = Context(training=True, rng=self.rng, dropout=self.recipe.dropout)

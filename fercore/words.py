@@ -1,12 +1,14 @@
-"""Numbers and names as the page says them."""
+"""Numbers, names and paragraphs as people read them."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from fercore.metrics import Interval
 
 MINUS = "\N{MINUS SIGN}"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def percent(share: float) -> str:
@@ -34,3 +36,10 @@ def listed(names: Sequence[str]) -> str:
     """``a, b and c``."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def folded(text: str, width: int, first: str = "", then: str = "") -> list[str]:
+    """Lines of a paragraph, with their indents; no line begins with a percent sign."""
+    whole = text.replace(" %", f"{NO_BREAK}%")
+    lines = textwrap.wrap(whole, width, initial_indent=first, subsequent_indent=then)
+    return [line.replace(NO_BREAK, " ") for line in lines]

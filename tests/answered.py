@@ -12,7 +12,7 @@ import numpy as np
 from fercore import answers, results
 from fercore.answers import StudyAnswers
 from fercore.data import manifest
-from fercore.data.dataset import CLASSES
+from fercore.data.dataset import BASIC, CLASSES
 from fercore.files import write_atomically
 from fercore.results import Record
 from fercore.run_directory import RunDirectory
@@ -27,7 +27,7 @@ def write_images(
     dataset: str,
     test: Sequence[tuple[str, str]],
     train: Sequence[str] = ("t0", "t1", "t2", "t3"),
-    classes: int = 7,
+    classes: int = BASIC,
 ) -> None:
     """A manifest and its facts; an image is its subject and digest, labels go round the classes."""
     rows = [(f"{dataset}-train-{i}.png", "", digest, "train") for i, digest in enumerate(train)]
@@ -67,8 +67,8 @@ def write_run(
     for dataset, right in rights.items():
         for part, some in (("test", right), ("validation", [True])):
             labels = read.images(dataset, part).labels
-            given = np.where(some, labels, (labels - 1) % len(CLASSES))
-            logits[dataset, part] = np.eye(len(CLASSES), dtype=np.float32)[given]
+            given = np.where(some, labels, (labels - 1) % BASIC)
+            logits[dataset, part] = np.eye(BASIC, dtype=np.float32)[given]
     folder = directory.run(run)
     answers.write(folder, logits, {dataset: f"digest of {dataset}" for dataset in rights})
     parts = [{"dataset": name, "part": "train", "percent": 100} for name in trains_on]

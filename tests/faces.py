@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fercore import models
-from fercore.data.dataset import CLASSES
+from fercore.data.dataset import BASIC, CLASSES
 from fercore.models import Architecture, Block
 
 
@@ -18,7 +18,7 @@ def shrink_tiny(patch) -> None:
     patch.setitem(models.ARCHITECTURES, "tiny", Architecture(blocks, hidden=(8, 8)))
 
 
-def write_folder(path: Path, each: int, seed: int, classes=CLASSES) -> Path:
+def write_folder(path: Path, each: int, seed: int, classes=CLASSES[:BASIC]) -> Path:
     """``each`` images of every class below ``path``; the class is the place of a bright stripe."""
     generator = np.random.default_rng(seed)
     for label, name in enumerate(CLASSES):

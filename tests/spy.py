@@ -10,6 +10,7 @@ from typing import Any
 from fercore.backends.interface import Backend
 
 MEMORY = ("from_host", "to_host", "write", "view", "scope", "conv2d_gradient_slices")
+MEMORY += ("stream", "point", "wait")
 
 
 @dataclass(frozen=True)

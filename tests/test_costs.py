@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fercore import costs
+from fercore.backends.accesses import operands
 from fercore.costs import GPUS, NARROW, Limits
 
 
@@ -54,13 +55,13 @@ CONV = {"stride": 2, "padding": 1}
     ],
 )
 def test_products(method, args, kwargs, flops, terms):
-    given = costs.operands(method, args, kwargs)
+    given = operands(method, args, kwargs)
     assert costs.product(method, given) == (flops, terms)
 
 
 def test_bytes_are_each_buffer_once_and_those_in_place_twice():
     args = (f32(10), f32(10), f32(10), u8(10), np.zeros(4))
-    given = costs.operands("sgd_update", args, {"momentum": 0.9})
+    given = operands("sgd_update", args, {"momentum": 0.9})
     # parameter and velocity twice, gradient and mask once, four rates
     assert costs.traffic(given) == 4 * (20 + 10 + 20) + 10 + 32
     assert costs.traffic(given, NARROW) == costs.traffic(given), "the optimizer's state is float32"
@@ -68,14 +69,14 @@ def test_bytes_are_each_buffer_once_and_those_in_place_twice():
 
 def test_bytes_of_activations_and_weights_in_bf16():
     args = (f32(6, 8), f32(3, 8), f32(3), f32(6, 3))
-    given = costs.operands("linear_forward", args, {})
+    given = operands("linear_forward", args, {})
     assert costs.traffic(given) == 4 * (48 + 24 + 3 + 18)
     assert costs.traffic(given, NARROW) == 2 * (48 + 24 + 18) + 4 * 3
 
 
 def test_a_buffer_that_is_given_twice_moves_once():
     x = f32(100)
-    given = costs.operands("epilogue_gradient", (x, x, None, f32(100)), {"epilogue": "relu"})
+    given = operands("epilogue_gradient", (x, x, None, f32(100)), {"epilogue": "relu"})
     assert costs.traffic(given) == 800
 
 
@@ -83,14 +84,14 @@ def test_of_a_data_set_only_the_batch_is_read():
     labels, indices = np.zeros(1000, np.int32), np.zeros(3, np.int32)
     rng = np.zeros(4, np.uint32)
     args = (u8(1000, 48, 48), labels, indices, rng, f32(3, 48, 48, 1), np.zeros(3, np.int32))
-    given = costs.operands("augment", args, {})
+    given = operands("augment", args, {})
     assert costs.traffic(given) == 3 * (48 * 48 * (1 + 4) + 4 + 4 + 4) + 16
 
 
 def test_lists_of_buffers():
     rates = np.zeros(4)
     args = ([f32(5), f32(6)], [None, u8(6)], rates)
-    given = costs.operands("clip_gradients", args, {"max_norm": 1.0})
+    given = operands("clip_gradients", args, {"max_norm": 1.0})
     assert costs.traffic(given) == 4 * 11 + 6 + 32
 
 

@@ -60,11 +60,11 @@ def device():
     return watched()
 
 
-def build(name, backend):
+def build(name, backend, classes=7):
     if name.startswith("tiny"):
-        return narrow(name, backend, seed=3)
+        return narrow(name, backend, seed=3, classes=classes)
     with patch.dict(models.ARCHITECTURES, {"svgg5": EIGHTH}):
-        return models.build(name, backend=backend, seed=3)
+        return models.build(name, classes, backend=backend, seed=3)
 
 
 def one_channel(model):
@@ -75,8 +75,8 @@ def one_channel(model):
     freeze.apply(model, strategy)
 
 
-def training(name, strategy, backend, recipe=RECIPE, **options):
-    model = build(name, backend)
+def training(name, strategy, backend, recipe=RECIPE, classes=7, **options):
+    model = build(name, backend, classes)
     (one_channel if strategy == "one channel" else MASKS[strategy])(model)
     return Training(backend, model, recipe, Augmentation(), **options)
 
@@ -97,7 +97,27 @@ def test_a_step_towards_shares_is_that_of_the_reference(device, reference, multi
     assert_same_step(mine, definition)
 
 
-def assert_nearly_same_step(name, device, gate, size=4):
+@pytest.fixture(params=["cpu", "emulated"])
+def any_device(request):
+    """The emulated device, and the processor."""
+    if request.param == "emulated":
+        return watched()
+    try:
+        return backends.get("cpu")
+    except FercoreError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("teach", ["labels", "shares", "right answers"])
+def test_a_step_with_eight_classes_is_that_of_the_reference(any_device, reference, teach):
+    mine, definition = (training("tiny", "BL", one, classes=8) for one in (any_device, reference))
+    if teach != "labels":
+        for one in (mine, definition):
+            one.teach_shares(multi_target=teach == "right answers")
+    assert_same_step(mine, definition)
+
+
+def assert_nearly_same_step(name, device, gate, size=4, classes=7):
     """Logits and each tensor's velocity, where the reference follows the device's decisions.
 
     Returns the tensor that is furthest off, with its error.
@@ -107,7 +127,7 @@ def assert_nearly_same_step(name, device, gate, size=4):
     """
     reference, decisions = Follower(), []
     decide(device, decisions)
-    mine, definition = (training(name, "BL", one) for one in (device, reference))
+    mine, definition = (training(name, "BL", one, classes=classes) for one in (device, reference))
     definition.model.load_state(mine.model.state())
     logits, reference.decisions = mine.step(size), iter(decisions)
     expected = definition.step(size)
@@ -132,6 +152,18 @@ def test_a_step_on_tensor_cores_is_nearly_that_of_the_reference(precision, gate)
     assert by_cores == {"conv1_2", "conv2_1", "conv2_2", "conv2_3", "fc1", "fc2"}
     # One input channel, seven classes: no whole chunks, so kernels on CUDA cores.
     assert kinds["conv1_1"] == kinds["fc3"] == {False}
+
+
+@pytest.mark.parametrize(("precision", "gate"), [("tf32", 3e-3), ("bf16x3", 1e-4), ("bf16", 3e-2)])
+def test_eight_classes_are_whole_chunks_for_tensor_cores(precision, gate):
+    device = watched(precision)
+    assert_nearly_same_step("svgg5", device, gate, classes=8)
+    by_cores = {
+        way: {"_mma" in name for name in device.launched[f"fc3 {way}"] if is_product(name)}
+        for way in ("forward", "backward")
+    }
+    # Logits are float32, which the kernels for bf16 do not write.
+    assert by_cores == {"forward": {precision != "bf16"}, "backward": {True}}
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-bn"])

@@ -63,7 +63,7 @@ def images(count):
 
 def carry_out(workload, backend, folder):
     """Train and test as a study does."""
-    model = models.build(workload.model, backend=backend)
+    model = models.build(workload.model, workload.classes, backend=backend)
     freeze.apply(model, workload.strategy)
     training.train(
         model,
@@ -103,6 +103,15 @@ def test_other_recipes(cpu, tmp_path, recipe):
     predicted = footprint(workload, "cpu")
     carry_out(workload, cpu, tmp_path)
     assert predicted.peak == cpu.peak
+
+
+def test_an_eighth_class_takes_its_part(cpu, tmp_path):
+    seven = Workload("tiny", freeze.STRATEGIES["BL"], RECIPE, 37, (9,), 3)
+    eight = replace(seven, classes=8)
+    predicted = footprint(eight, "cpu")
+    carry_out(eight, cpu, tmp_path)
+    assert predicted.peak == cpu.peak
+    assert predicted.parts["parameters"] > footprint(seven, "cpu").parts["parameters"]
 
 
 def test_a_large_test_set_can_be_the_peak(cpu, tmp_path):

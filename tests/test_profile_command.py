@@ -90,6 +90,14 @@ def test_settings_of_a_study(capsys):
     assert (made["model"], made["batch"]) == ("tiny", 30)
 
 
+def test_a_study_with_contempt_has_eight_outputs(capsys):
+    for contempt, classes in (("false", 7), ("true", 8)):
+        Path("study.toml").write_text(f'model = "tiny"\ncontempt = {contempt}\n')
+        made = plan(capsys, "study.toml", "--device", "emulated", "--batch", "30")
+        (loss,) = (call for call in made["calls"] if call["label"] == "loss forward")
+        assert loss["buffers"]["logits"] == f"30x{classes} float32"
+
+
 def test_an_older_gpu_has_other_kernels(capsys):
     names = {}
     for limits in ("h200", "t4"):

@@ -1,5 +1,6 @@
 """Whole studies on a few striped images: what is written, resumed, refused, and trained again."""
 
+import itertools
 import json
 import os
 import shutil
@@ -15,9 +16,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fercore import backends, checkpoint, evaluation, models, report, reporting, results
+from fercore import (
+    backends,
+    checkpoint,
+    consumption,
+    energy,
+    evaluation,
+    models,
+    report,
+    reporting,
+    results,
+)
 from fercore.config import study_from
 from fercore.data import manifest
+from fercore.energy import Counter, Meter
 from fercore.errors import FercoreError
 from fercore.files import unfinished
 from fercore.plan import Run
@@ -106,7 +118,7 @@ def files_of(path):
         if file.name == "metrics.jsonl":
             lines = [json.loads(line) for line in file.read_text().splitlines()]
             for line in lines:
-                del line["seconds"], line["images_per_s"], line["kept_features"]
+                del line["seconds"], line["joules"], line["images_per_s"], line["kept_features"]
             contents[str(file.relative_to(path))] = lines
         elif file.is_file():
             contents[str(file.relative_to(path))] = file.read_bytes()
@@ -207,6 +219,22 @@ def test_the_environment_is_recorded(done):
     assert facts["backend"] == "cpu"
     assert facts["threads"] >= 1
     assert {"fercore", "python", "processor", "instructions", "blas"} <= set(facts)
+
+
+def test_energy_is_written_down_as_far_as_it_could_be_read(folders, tmp_path, monkeypatch):
+    path, study = tmp_path / "run", small_study(folders, strategies=["FC"], amounts=[100])
+    monkeypatch.setattr(energy, "open_meter", lambda backend: Meter([]))
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(study, path, Recorder(interrupt_after=1), jobs=1)
+    monkeypatch.setattr(energy, "PERIOD", 1e6)
+    reads = itertools.count()
+    counter = Counter("processor", "made up", reads.__next__, 1.0)  # a joule a reading
+    monkeypatch.setattr(energy, "open_meter", lambda backend: Meter([counter], "made up"))
+    carry_out(study, path, resume=True, jobs=1)
+    found = [consumption.of_runs([path / "runs" / run]) for run in ("BL", "tgt-FC-100")]
+    assert [run.joules for run in found] == [{"processor": 1.0}, {"processor": 2.0}]
+    assert [run.is_partial("processor") for run in found] == [True, False]
+    assert json.loads((path / "environment.json").read_text())["energy"] == "made up"
 
 
 def test_a_given_baseline_is_tested_and_adapted_but_not_trained(done, folders, tmp_path):

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from fercore import checkpoint, evaluation, models, pytorch
-from fercore.data.dataset import CLASSES
+from fercore.data.dataset import BASIC, CLASSES
 from fercore.errors import FercoreError
 from tests.networks import REFERENCE, network
 
@@ -63,7 +63,7 @@ def test_names_and_shapes_are_those_of_torch_modules(tiny):
     with safe_open(tiny[1], framework="numpy") as file:
         about = json.loads(file.metadata()["network"])
     assert about["model"] == "tiny-bn"
-    assert about["classes"] == list(CLASSES)
+    assert about["classes"] == list(CLASSES[:BASIC])
     assert about["input"] == "gray faces of 48x48, (pixel / 255 - 0.5) / 0.25"
 
 
@@ -227,7 +227,7 @@ def refused(path: Path, message: str, **options) -> None:
 
 def test_classes_in_another_order_are_sorted_into_ours(tiny, tmp_path, images):
     model, path = tiny
-    alphabetical = sorted(CLASSES)
+    alphabetical = sorted(CLASSES[:BASIC])
     tensors = load_file(path)
     rows = [CLASSES.index(name) for name in alphabetical]
     tensors["fc3.weight"], tensors["fc3.bias"] = (
@@ -244,6 +244,29 @@ def test_classes_in_another_order_are_sorted_into_ours(tiny, tmp_path, images):
     assert (
         load(tmp_path / "sorted.safetensors").state()["fc3.bias"][4] != model.state()["fc3.bias"][4]
     )
+
+
+def test_a_network_that_knows_contempt_comes_back(tmp_path, images):
+    model = models.build("tiny", classes=8, seed=5, backend=REFERENCE)
+    pytorch.save(tmp_path / "there.safetensors", model)
+    with safe_open(tmp_path / "there.safetensors", framework="numpy") as file:
+        assert json.loads(file.metadata()["network"])["classes"] == list(CLASSES)
+    back = load(tmp_path / "there.safetensors")
+    assert back.classes == 8
+    np.testing.assert_array_equal(back.state()["fc3.weight"], model.state()["fc3.weight"])
+    # FER+ has its columns in this order.
+    words = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"]
+    turned = load(tmp_path / "there.safetensors", classes=words)
+    given = evaluation.predict_logits(model, images, backend=REFERENCE)
+    sorted_in = evaluation.predict_logits(turned, images, backend=REFERENCE)
+    np.testing.assert_array_equal(sorted_in, given[:, [4, 5, 6, 1, 3, 2, 0, 7]])
+
+
+def test_seven_classes_do_not_fit_eight_outputs(tmp_path):
+    model = models.build("tiny", classes=8, backend=REFERENCE)
+    pytorch.save(tmp_path / "there.safetensors", model)
+    pattern = r"fc3\.weight has shape \(8, 256\), tiny needs \(7, 256\)"
+    refused(tmp_path / "there.safetensors", pattern, classes=CLASSES[:BASIC])
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-bn", "svgg5"])
@@ -280,8 +303,8 @@ def test_batch_counters_and_other_precisions_are_taken(tiny, tmp_path):
         (lambda t: t.pop("norm4_3.running_var"), r"lacks norm4_3\.running_var"),
         (lambda t: t.update(extra=np.zeros(1)), "has an unknown extra: it is not a tiny-bn"),
         (
-            lambda t: t.update({"fc3.bias": np.zeros(8)}),
-            r"fc3\.bias has shape \(8,\), tiny-bn needs \(7,\)",
+            lambda t: t.update({"fc3.bias": np.zeros(9)}),
+            r"fc3\.bias has shape \(9,\), tiny-bn needs \(7,\)",
         ),
         (
             lambda t: t.update({"conv1_2.weight": np.zeros((16, 3, 3, 16))}),
@@ -329,7 +352,11 @@ def test_numbers_that_numpy_has_no_type_for_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "classes", [CLASSES[:6], (*CLASSES, "contempt"), (*CLASSES[:6], "bored"), ("sad",) * 7]
+    "classes",
+    [
+        *(CLASSES[:6], (*CLASSES, "contempt"), (*CLASSES[:6], "bored"), ("sad",) * 7),
+        (*CLASSES[:6], "contempt"),
+    ],
 )
-def test_classes_that_are_not_the_seven_are_refused(tiny, classes):
+def test_classes_that_are_not_ours_are_refused(tiny, classes):
     refused(tiny[1], "do not fit: name each of angry, disgust", classes=classes)

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from fercore import evidence, findings, page, paper, report, results
-from tests.page.folder import STUDY, TESTED, StudyFolder
+from fercore.words import MINUS
+from tests.page.folder import STUDY, StudyFolder
 from tests.page.markup import by_id, parse, words
 from tests.records import record, study, unanswered
 
@@ -62,23 +63,34 @@ def test_every_figure_has_its_interval_from_the_answers(answered):
         *("forgetting", "95 % interval", "target gain", "95 % interval"),
         *("memory kept, % of BL's", "95 % interval", "harmonic mean of both", "95 % interval"),
     ]
-    assert block[4].cells == ("", *(f"{100 * (18 - c.source) / TESTED:+.2f}" for c in STUDY[1:]))
-    assert block[6].cells == ("", *(f"{100 * (c.target - 8) / TESTED:+.2f}" for c in STUDY[1:]))
-    for at, name, sign in (
-        *((1, "source", ""), (3, "target", ""), (5, "forgetting", "+"), (7, "gain", "+")),
-        *((9, "retention", ""), (11, "harmonic_mean", "")),
+    assert block[4].cells == (
+        *("", "+28.57", "+38.10", "0.00"),
+        *(f"{MINUS}4.76", "+66.67", "+61.90"),
+    )
+    assert block[6].cells == (
+        *("", "+14.29", "+28.57", "+19.05"),
+        *("+42.86", "+4.76", "+23.81"),
+    )
+    for at, name in (
+        *((1, "source"), (3, "target"), (5, "forgetting"), (7, "gain")),
+        *((9, "retention"), (11, "harmonic_mean")),
     ):
         for column, text in zip(STUDY, block[at].cells, strict=True):
             known = getattr(found.memory["tgt", (column.strategy, column.amount)], name)
             bounds = known.interval if known else ()
-            assert text == "..".join(f"{100 * bound:{sign}.1f}" for bound in bounds)
+            read = [float(bound.replace(MINUS, "-")) for bound in text.split("..") if bound]
+            assert read == [round(100 * bound, 1) for bound in bounds]
+            assert all(
+                (bound[0] in f"+{MINUS}") == (name in ("forgetting", "gain") and number != 0)
+                for bound, number in zip(text.split(".."), read, strict=False)
+            )
 
 
 def test_changes_are_tested_on_the_same_images(answered):
     """FU 50 is right and wrong on just the source images that BL is: nothing can vary."""
     table, _ = answered
     at = [row.label for row in table.blocks[0]].index("forgetting") + 1
-    assert table.blocks[0][at].cells[3] == "+0.0..+0.0"
+    assert table.blocks[0][at].cells[3] == "0.0..0.0"
 
 
 def test_without_answers_it_says_why_it_knows_no_more():
@@ -189,6 +201,36 @@ def test_text_fits_the_terminal():
     lines = text.partition("Networks")[0].splitlines()[2:]
     assert max(map(len, lines)) <= 80
     assert len({len(line) for line in lines if line.startswith("---")}) <= 2
+
+
+def test_answers_on_a_terminal_stand_apart_and_fit(answered):
+    table, _ = answered
+    lines = report.to_text(table, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any(line.lstrip().startswith("%") for line in lines)
+    for number, question in enumerate(table.answers, 1):
+        at = lines.index(f"{number}. {question.title}")
+        assert lines[at - 1] == ""
+        assert lines[at + 1].startswith("   ")
+        assert lines[lines.index("   tgt", at) - 1] == ""
+    reading = next(at for at, line in enumerate(lines) if line.startswith("In brackets"))
+    assert lines[reading - 1] == ""
+
+
+def test_long_lines_of_prose_are_folded_on_a_wide_terminal(answered):
+    table, _ = answered
+    lines = report.to_text(table, 300).splitlines()
+    prose = lines[lines.index(f"1. {table.answers[0].title}") :]
+    assert 90 < max(map(len, prose)) <= report.PROSE
+
+
+def test_programs_can_read_the_csvs_minus_signs(answered):
+    table, _ = answered
+    assert any(MINUS in cell for row in table.blocks[0] for cell in row.cells)
+    text = report.to_csv(table)
+    assert text.isascii()
+    assert ",-4.76," in text
+    assert "$-$4.76" in report.to_latex(table)
 
 
 def test_markdown_rows_have_as_many_cells_as_the_header():

@@ -119,7 +119,7 @@ def test_calls_carry_the_layer_and_the_direction(reference):
     ]
     assert labels[-9] == "clip"
     text = str(plan)
-    assert len(text.splitlines()) == len(plan.calls) + 2
+    assert len(text.splitlines()) == len(plan.calls) + 3  # a heading, the end and the arena
     assert "conv4_3 backward" in text
     assert f"{len(plan.calls)} calls; arena" in text
 

@@ -69,8 +69,15 @@ def files(folder: Path) -> dict[str, bytes]:
 def metrics(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        del line["seconds"], line["images_per_s"], line["kept_features"]
+        del line["seconds"], line["joules"], line["images_per_s"], line["kept_features"]
     return lines
+
+
+def test_each_epoch_is_told_the_energy_of_its_training_alone(backend, tmp_path):
+    laps = iter([{"processor": 99.0}, {"processor": 1.5, "gpu": 2.0}, {"processor": 99.0}, {}])
+    run(backend, tmp_path, msgspec.structs.replace(RECIPE, epochs=2), energy=laps.__next__)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["joules"] for line in lines] == [{"processor": 1.5, "gpu": 2.0}, {}]
 
 
 @pytest.mark.parametrize("strategy", ["BL", "FC+CL"])

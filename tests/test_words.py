@@ -25,3 +25,8 @@ def test_shares_and_their_changes():
 )
 def test_lists(names, text):
     assert words.listed(names) == text
+
+
+def test_paragraphs_are_folded_with_their_indents_and_percent_stays_with_its_number():
+    lines = words.folded("of 42.9 % and more", 9, "* ", "  ")
+    assert lines == ["* of", "  42.9 %", "  and", "  more"]

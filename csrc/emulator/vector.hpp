@@ -1,4 +1,4 @@
-// Vectors of four or two numbers, in global memory (checked) and in shared memory (watched).
+// Vectors of eight, four or two numbers, in global memory (checked) and in shared memory (watched).
 #pragma once
 
 #include "emulator.hpp"
@@ -28,6 +28,11 @@ inline void store4(float* to, float4 value, emulator::Where where = emulator::Wh
     if (reinterpret_cast<u64>(to) % 16 != 0) emulator::fail(where, "not aligned to 16 bytes");
     emulator::write_shared(to, 4, where);
     std::memcpy(to, &value, sizeof value);
+}
+
+inline void store8(Global<bf16> to, const u32 (&pairs)[4],
+                   emulator::Where where = emulator::Where::current()) {
+    std::memcpy(to.checked(0, 8, where), pairs, sizeof pairs);
 }
 
 template <class T>

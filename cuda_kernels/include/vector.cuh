@@ -1,5 +1,5 @@
-// Several neighbours by one instruction: four or two numbers, floats or bf16. The address is a
-// multiple of their size; a GPU traps at any other.
+// Several neighbours by one instruction: four or two numbers, floats or bf16, or eight bf16 as four
+// pairs. The address is a multiple of their size; a GPU traps at any other.
 #pragma once
 
 #include "convert.cuh"
@@ -16,6 +16,10 @@ DEVICE float4 load4(const bf16* from) {
 }
 DEVICE void store4(bf16* to, float4 value) {
     *reinterpret_cast<uint2*>(to) = uint2{pack_bf16(value.x, value.y), pack_bf16(value.z, value.w)};
+}
+
+DEVICE void store8(bf16* to, const u32 (&pairs)[4]) {
+    *reinterpret_cast<uint4*>(to) = uint4{pairs[0], pairs[1], pairs[2], pairs[3]};
 }
 
 DEVICE float2 load2(const float* from) { return *reinterpret_cast<const float2*>(from); }

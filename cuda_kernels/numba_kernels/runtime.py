@@ -34,6 +34,8 @@ MOST_BLOCKS = 2 if SIMULATED else 4096
 class NumbaRuntime:
     """Buffers are Numba's device arrays; launches go to the default stream."""
 
+    multiprocessors = 0  # that could share out two streams: there is one
+
     def __init__(self) -> None:
         self._absent: dict[tuple[int, np.dtype], Buffer] = {}
         self._scratch: dict[tuple[int, str, int], Buffer] = {}
@@ -65,6 +67,9 @@ class NumbaRuntime:
 
     def synchronize(self) -> None:
         cuda.synchronize()
+
+    def stream(self, number: int) -> AbstractContextManager[None]:
+        return nullcontext()  # the default one, whichever is asked for
 
     def range(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()  # Numba has no names for profilers

@@ -56,4 +56,5 @@ class CudaBackend(DeviceBackend):
             "compiler": find(self._target).identity,
             "gpu": properties["name"].decode(),
             "driver": self._cuda.runtime.driverGetVersion(),
+            "pci_bus_id": self._cuda.runtime.deviceGetPCIBusId(0),
         }

@@ -8,9 +8,11 @@ names the argument.
 
 from __future__ import annotations
 
+import copy
 import importlib
+import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +23,9 @@ from cuda_kernels import elementwise
 from cuda_kernels.build import build
 from cuda_kernels.compilers import BuildError
 from cuda_kernels.linear import to_bf16
+from cuda_kernels.noting import NotingRuntime, Sketch
 from cuda_kernels.specs import Precision
+from fercore.backends import waves
 from fercore.backends.device_checks import (
     check_advance,
     check_below,
@@ -108,6 +112,26 @@ class DeviceBackend(Backend):
             run()
         replay: Callable[[], None] = graph.replay
         return replay
+
+    def leaves_room(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        if not self._runtime.multiprocessors:
+            return False
+        noting = NotingRuntime(self._runtime.arch, self._runtime.pins)
+        noted = copy.copy(self)
+        noted._runtime = noting
+        getattr(noted, method)(*map(_sketched, args), **kwargs)
+        most = max(noting.launches, key=lambda one: one.problem.flops)
+        return waves.leaves_room(math.prod(most.grid), self._runtime.multiprocessors)
+
+    def stream(self, number: int) -> AbstractContextManager[None]:
+        stream: AbstractContextManager[None] = self._runtime.stream(number)
+        return stream
+
+    def point(self) -> Any:
+        return self._runtime.event()
+
+    def wait(self, point: Any) -> None:
+        self._runtime.wait(point)
 
     def scope(self, label: str) -> AbstractContextManager[None]:
         named: AbstractContextManager[None] = self._runtime.range(label)
@@ -669,6 +693,13 @@ class DeviceBackend(Backend):
                 f"before it, not {gradient.shape}"
             )
         reads(gradient.shape, gradient=gradient)
+
+
+def _sketched(argument: Any) -> Any:
+    """A buffer of the same shape and dtype that has no memory; what is no buffer, as it is."""
+    if not hasattr(argument, "shape"):
+        return argument
+    return Sketch(tuple(argument.shape), np.dtype(argument.dtype))
 
 
 def _given(**buffers: Buffer | None) -> dict[str, Buffer]:

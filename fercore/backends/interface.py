@@ -27,7 +27,7 @@ Random numbers are Philox4x32-10 (Salmon et al., SC 2011) with key ``(seed, run)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -154,6 +154,27 @@ class Backend(ABC):
         Nothing is computed meanwhile. None where calls cannot be put together.
         """
         return None
+
+    def leaves_room(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a call leaves much of the device idle, so that another one can run beside it.
+
+        Of its buffers only shapes and dtypes matter. Never where calls run one after the other.
+        """
+        return False
+
+    def stream(self, number: int) -> AbstractContextManager[None]:
+        """Inside, the calling thread asks for calls in its stream 0, as it does else, or 1.
+
+        Those of one stream run in order, those of different ones side by side but for ``wait``.
+        """
+        return nullcontext()
+
+    def point(self) -> Any:
+        """Where the stream is now, to be waited for."""
+        return None
+
+    def wait(self, point: Any) -> None:  # noqa: B027 (where all is done at once)
+        """What comes next in the stream is done after all that came before ``point`` in its own."""
 
     def scope(self, label: str) -> AbstractContextManager[None]:
         """Names what runs inside (``"conv1_1 forward"``) for profilers and recorded steps."""

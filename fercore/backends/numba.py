@@ -64,7 +64,12 @@ class NumbaBackend(DeviceBackend):
             "instructions": f"sm_{major}{minor}",
             "compiler": compiler,
             "gpu": self._gpu.name.decode(),
+            "pci_bus_id": self._pci_bus_id(),
         }
+
+    def _pci_bus_id(self) -> str:
+        gpu = self._gpu
+        return f"{gpu.PCI_DOMAIN_ID:04x}:{gpu.PCI_BUS_ID:02x}:{gpu.PCI_DEVICE_ID:02x}.0"
 
 
 def _nothing() -> None:

@@ -18,8 +18,8 @@ LAUNCHING = ("cuda", "emulated")
 class SketchBackend(DeviceBackend):
     """Buffers have a shape and no memory; kernels are chosen and noted, as for an ``arch``.
 
-    A GPU of it has so many ``multiprocessors`` (None: as is typical). What it allocates is what the
-    backend called ``device`` would.
+    What it allocates is what the backend called ``device`` would, on a GPU of so many
+    ``multiprocessors`` (by default an H200's or H100's) where that is cuda.
     """
 
     name = "sketch"
@@ -29,10 +29,11 @@ class SketchBackend(DeviceBackend):
         precision: str = "fp32",
         arch: int = 90,
         device: str = "cuda",
-        multiprocessors: int | None = None,
+        multiprocessors: int = 132,
     ) -> None:
         self.leaves_slices = device in LAUNCHING
-        self._noting = NotingRuntime(arch, multiprocessors=multiprocessors)
+        self._noting = NotingRuntime(arch)
+        self._noting.multiprocessors = multiprocessors if device == "cuda" else 0
         super().__init__(self._noting, precision=cast(Precision, precision))
 
     @property

@@ -39,13 +39,13 @@ def add_splitting(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the split (0)")
 
 
-def load(options: Namespace) -> Dataset:
-    """The dataset; FercoreError if it cannot be read."""
+def load(options: Namespace, *, contempt: bool) -> Dataset:
+    """The dataset, with images of contempt or without; FercoreError if it cannot be read."""
     from fercore.data import load, parse_spec
 
     settings = (key_and_value(s, "--option", "total=500") for s in options.options or ())
     part = None if options.crop is None else crop(options.crop)
-    return load(parse_spec(options.dataset), part, dict(settings))
+    return load(parse_spec(options.dataset), part, dict(settings), contempt=contempt)
 
 
 def split(dataset: Dataset, options: Namespace) -> Parts:

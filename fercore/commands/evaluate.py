@@ -35,10 +35,11 @@ def run(options: Namespace) -> None:
     import numpy as np
 
     from fercore import checkpoint, predict
+    from fercore.data.dataset import BASIC
 
     backend = make_backend(options)
     model = checkpoint.load_model(Path(options.model), backend)
-    dataset = load(options)
+    dataset = load(options, contempt=model.classes > BASIC)
     if options.part == "all":
         rows = np.arange(len(dataset))
     else:

@@ -14,8 +14,8 @@ examples:
   fercore-train export fer/best.safetensors fer-pytorch.safetensors
 
 ONNX (pip install 'fercore[onnx]'): input pixels, uint8 [batch, 1, 48, 48], gray faces, which are
-normalised inside; outputs logits and probabilities, float32 [batch, 7]. The metadata name the
-classes.
+normalised inside; outputs logits and probabilities, float32 [batch, 7], or 8 with contempt.
+The metadata name the classes.
 
 PyTorch: a state dict of modules named like the layers here, but conv1_1.norm is norm1_1 and its
 running_variance running_var. Convolutions are [out, in, kh, kw], and fc1 reads the feature map
@@ -34,6 +34,7 @@ def run(options: Namespace) -> None:
 
     network, out = Path(options.model), new_file(options.out)
     backend = backends.get("reference", dtype="float32")
-    export.save(out, checkpoint.load_model(network, backend))
+    model = checkpoint.load_model(network, backend)
+    export.save(out, model)
     how = "pixels in, logits and probabilities out" if out.suffix == ".onnx" else "a state dict"
-    print(f"{out}: {how}; classes in the order {', '.join(CLASSES)}")
+    print(f"{out}: {how}; classes in the order {', '.join(CLASSES[: model.classes])}")

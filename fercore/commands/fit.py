@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from fercore.commands.arguments import terminal_width
 from fercore.commands.study_arguments import add_training, read_study, tensorboard
 
 HELP = "train one network on one dataset"
@@ -22,11 +23,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    from fercore import protocol
+    from fercore import protocol, reporting
     from fercore.listeners import open_listener
     from fercore.predict import score_as_text
     from fercore.results import source_score
     from fercore.run_directory import RunDirectory
+    from fercore.words import folded
 
     only_bl = {"targets": [], "strategies": ["BL"], "seeds": 1, "baseline": None}
     study = read_study(options, "fercore-model", **only_bl)
@@ -41,4 +43,5 @@ def run(options: Namespace) -> None:
             listener=listener,
         )
     sys.stdout.write(score_as_text(source_score(record), f"{record.source}, test"))
-    print(f"\n{directory.path / 'best.safetensors'}: the network of epoch {record.best_epoch}")
+    print("", *folded(reporting.time_and_energy(directory), terminal_width()), sep="\n")
+    print(f"{directory.path / 'best.safetensors'}: the network of epoch {record.best_epoch}")

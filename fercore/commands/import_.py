@@ -38,10 +38,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     from fercore import backends, checkpoint, pytorch
-    from fercore.data.dataset import CLASSES
 
     out = new_file(options.out)
-    classes = CLASSES if options.classes is None else listed(options.classes, "--classes", str)
+    classes = None if options.classes is None else listed(options.classes, "--classes", str)
     backend = backends.get("reference", dtype="float32")
     model = pytorch.load_model(Path(options.checkpoint), backend, classes=classes, std=options.std)
     checkpoint.save_model(out, model)

@@ -29,6 +29,9 @@ in the folder given to --splits, such as the source here, is split as ever.
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_reading(parser)
+    parser.add_argument(
+        "--contempt", action="store_true", help="read images of it, too: an eighth class"
+    )
     add_splitting(parser)
     parser.add_argument(
         "--folds",
@@ -45,7 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    dataset = load(options)
+    dataset = load(options, contempt=options.contempt)
     if options.folds:
         _draw_folds(dataset, options)
     else:

@@ -16,6 +16,8 @@ EXAMPLES = """\
 examples:
   fercore-train protocol
   fercore-train protocol --source fer2013=fer2013.zip --target jaffe=JAFFE --model tiny --epochs 20
+  fercore-train protocol --source fer2013=fer2013.zip --target plus=ferplus:FERPlus \\
+        --set targets.plus.options.labels=probability
   fercore-train protocol study.toml --seeds 5 --out five-seeds
   fercore-train protocol --out five-seeds --resume
   fercore-train protocol --print-config > study.toml
@@ -78,6 +80,7 @@ def run(options: Namespace) -> None:
     from fercore.config_text import commented_toml
     from fercore.listeners import open_listener
     from fercore.run_directory import RunDirectory
+    from fercore.words import folded
 
     if options.config and "=" in options.config and not Path(options.config).exists():
         raise FercoreError(
@@ -109,7 +112,8 @@ def run(options: Namespace) -> None:
     table = report.write(directory, records)
     sys.stdout.write(report.to_text(table, terminal_width()))
     reporting.write_page(directory)
-    print(f"\n{directory.path}: report.html, table.md, and every network under runs/")
+    print("", *folded(reporting.time_and_energy(directory), terminal_width()), sep="\n")
+    print(f"{directory.path}: report.html, table.md, and every network under runs/")
 
 
 def _jobs(text: str) -> int:

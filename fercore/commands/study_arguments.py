@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,19 @@ def add_training(parser: ArgumentParser, out: str) -> None:
     """How networks are trained, and where they are written: to ``out`` by default."""
     training = parser.add_argument_group("training")
     training.add_argument("--model", help="svgg10 (default), svgg5, tiny; each also with -bn")
+    training.add_argument(
+        "--contempt",
+        action="store_true",
+        default=None,
+        help="make it an eighth class; few datasets have images of it",
+    )
     training.add_argument("--epochs", type=int, metavar="N", help="epochs from random weights")
     training.add_argument(
         "--set",
         dest="settings",
         action="append",
         metavar="KEY=VALUE",
-        help="any other setting, such as recipe.learning_rate=0.01",
+        help="any other setting, such as recipe.learning_rate=0.01 or source.options.total=500",
     )
     training.add_argument(
         "--splits", metavar="RULE", help="paper (default), strict, or a folder of manifests"
@@ -82,7 +89,8 @@ def nested(settings: list[str] | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for setting in settings or ():
         key, value = key_and_value(setting, "--set", "recipe.batch_size=32")
-        *tables, name = key.split(".")
+        # A dataset's name may hold dots: in quotes, as in TOML.
+        *tables, name = (part.strip('"') for part in re.findall(r'"[^"]*"|[^.]+|^\.+$', key))
         place = found
         for table in tables:
             place = place.setdefault(table, {})
@@ -95,12 +103,17 @@ def nested(settings: list[str] | None) -> dict[str, Any]:
 def _settings(options: Namespace) -> dict[str, Any]:
     """Settings, as in a config file, for the flags that were given."""
     from fercore.config import from_shorthand
+    from fercore.config_merge import change_targets
 
     found = nested(options.settings)
     given = {name: value for name, value in vars(options).items() if value is not None}
     if "source" in given and isinstance(found.get("source"), dict):
         # What --set says is about the dataset that --source names.
         found["source"] = {**from_shorthand(given.pop("source")), **found["source"]}
+    if "targets" in given and isinstance(found.get("targets"), dict):
+        given["targets"] = change_targets(
+            [from_shorthand(target) for target in given["targets"]], found.pop("targets")
+        )
     for name, kind in (("strategies", str), ("amounts", int)):
         if name in given:
             given[name] = listed(given[name], f"--{name}", kind)
@@ -111,7 +124,7 @@ def _settings(options: Namespace) -> dict[str, Any]:
 
 
 _KEYS = {
-    **{name: name for name in ("source", "targets", "splits", "model", "baseline")},
+    **{name: name for name in ("source", "targets", "contempt", "splits", "model", "baseline")},
     **{name: name for name in ("seed", "seeds")},
     **{name: name for name in ("device", "precision", "out", "strategies", "amounts")},
     "epochs": "recipe.epochs",

@@ -6,7 +6,7 @@ A format is a module with
 * ``CROP``: the part of an image that matches FER2013's framing,
 * ``recognise(tree) -> int``: how many files look like the format's, from names (and the header of
   a csv file) alone,
-* ``load(tree, crop, **options) -> Dataset``.
+* ``load(tree, crop, classes, **options) -> Dataset``, with images of the first so many of CLASSES.
 
 A new one is a file here and a line in FORMATS.
 """
@@ -59,7 +59,7 @@ class _Format(Protocol):
 
     def recognise(self, tree: Tree) -> int: ...
 
-    def load(self, tree: Tree, crop: Crop, **options: object) -> Dataset: ...
+    def load(self, tree: Tree, crop: Crop, classes: int, **options: object) -> Dataset: ...
 
 
 def parse_spec(text: str) -> DatasetSpec:
@@ -99,33 +99,37 @@ def load(
     crop: Crop | None = None,
     options: Mapping[str, object] = {},
     *,
+    contempt: bool = False,
     cache: bool = True,
 ) -> Dataset:
     """Read a dataset from a folder, a zip file or a csv file.
 
     ``crop`` replaces the format's own (``fercore.data.images.WHOLE`` for none); ``options`` are the
     format's further parameters, such as ``total`` of mug, ``angles`` of kdef and ``subject`` of
-    folder. With ``cache``
-    the decoded images are kept on disk for the next time.
+    folder. Images of contempt are read if they are asked for, else left out. With ``cache`` the
+    decoded images are kept on disk for the next time.
 
     Raises FercoreError when the path is missing or empty, has no image of the format or none that
     can be read, shows fewer than two classes, or the format does not know an option. Single files
     that cannot be read are listed in ``Dataset.skipped``.
     """
     from fercore.data.cache import cached
+    from fercore.data.dataset import class_count
     from fercore.data.tree import open_tree
 
     format = _module(spec.format)
     crop = crop or format.CROP
+    classes = class_count(contempt)
     options = check_options(spec.format, options, f"{spec.name} [options]")
     with open_tree(spec.path) as tree:
 
         def build() -> Dataset:
             if not format.recognise(tree):
                 raise FercoreError(_nothing_found(spec, format, tree))
-            return format.load(tree, crop, **options)
+            return format.load(tree, crop, classes, **options)
 
-        dataset = cached(tree, spec.format, crop, options, build) if cache else build()
+        asked = tree, spec.format, crop, classes, options
+        dataset = cached(*asked, build) if cache else build()
         # Neither is a matter of the files' content, so neither is cached.
         return replace(dataset, name=spec.name, synthetic=tree.synthetic)
 
@@ -140,7 +144,7 @@ def check_options(format: str, options: Mapping[str, object], where: str) -> dic
 
     loader = _module(format).load
     kinds = get_type_hints(loader)
-    _tree, _crop, *parameters = inspect.signature(loader).parameters.values()
+    _tree, _crop, _classes, *parameters = inspect.signature(loader).parameters.values()
     fields = [(known.name, kinds[known.name], known.default) for known in parameters]
     kind = msgspec.defstruct("Options", fields)
     return msgspec.structs.asdict(decode(options, kind, where))

@@ -7,7 +7,8 @@
   ``annotations/<n>_exp.npy``, which holds one number.
 
 AffectNet's own test set is not public: as in publications, the validation set is the test part
-here. Contempt is left out, and so are 8 none, 9 uncertain, 10 no face. Who is shown is not known.
+here. Left out are 8 none, 9 uncertain and 10 no face, and contempt unless it is asked for. Who is
+shown is not known.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def recognise(tree: Tree) -> int:
     return len(_lists(tree)) + sum(map(bool, map(_ANNOTATION.fullmatch, tree.names)))
 
 
-def load(tree: Tree, crop: Crop, boxes: bool = True) -> Dataset:
+def load(tree: Tree, crop: Crop, classes: int, boxes: bool = True) -> Dataset:
     """Read AffectNet; with ``boxes`` the crop is a part of the face's box where a list gives it."""
     items: list[Item] = []
     skipped: list[Skipped] = []
@@ -74,13 +75,13 @@ def load(tree: Tree, crop: Crop, boxes: bool = True) -> Dataset:
             continue
         labelled.add(entry.image)
         name = _EXPRESSIONS[entry.number]
-        if name in CLASSES:
+        if name in CLASSES[:classes]:
             box = entry.box if boxes else None
             label = CLASSES.index(name)
             items.append(Item(entry.image, entry.file, label, split=entry.split, box=box))
         else:
             left_out[name] += 1
-    notes = left_out_notes(left_out)
+    notes = left_out_notes(left_out, classes)
     notes += [
         f"{name} left out: a program chose its labels."
         for name in filter(_is_automatic, filter(is_csv, tree.names))
@@ -93,7 +94,7 @@ def load(tree: Tree, crop: Crop, boxes: bool = True) -> Dataset:
         notes.append(
             "Test is AffectNet's validation set, as in publications: its test set is not public."
         )
-    return load_images(tree, "affectnet", crop, items, skipped, notes)
+    return load_images(tree, "affectnet", crop, classes, items, skipped, notes)
 
 
 # -- lists ------------------------------------------------------------------------------------

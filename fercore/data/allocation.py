@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fercore.data.dataset import CLASSES, Dataset
+from fercore.data.dataset import Dataset
 
 SEARCHED_UNITS = 600
 """Up to so many units a search over all pairs is quick; beyond, drawing them comes as near."""
@@ -86,11 +86,12 @@ def cluster(dataset: Dataset, rows: np.ndarray, *, by_subject: bool) -> Units:
         ((min(dataset.sha256[row] for row in unit), unit) for unit in units),
         key=lambda pair: pair[0],
     )
-    counts = [np.bincount(dataset.labels[unit], minlength=len(CLASSES)) for _, unit in keyed]
+    classes = dataset.classes
+    counts = [np.bincount(dataset.labels[unit], minlength=classes) for _, unit in keyed]
     return Units(
         tuple(unit for _, unit in keyed),
         tuple(key for key, _ in keyed),
-        np.array(counts, np.int64).reshape(len(keyed), len(CLASSES)),
+        np.array(counts, np.int64).reshape(len(keyed), classes),
     )
 
 

@@ -40,11 +40,17 @@ def cached(
     tree: Tree,
     format: str,
     crop: Crop,
+    classes: int,
     options: Mapping[str, object],
     build: Callable[[], Dataset],
 ) -> Dataset:
     """The stored result of ``build`` for the same files and choices, else ``build()``, stored."""
-    asked = (format, str(tree.path.absolute()), repr(crop), repr(sorted(options.items())))
+    asked = (
+        format,
+        str(tree.path.absolute()),
+        repr((crop, classes)),
+        repr(sorted(options.items())),
+    )
     path = folder() / f"{format}-{_digest(asked)[:16]}.npz"
     made_from = _digest((PIL.__version__, _code(), *tree.stamps))
     if (stored := _read(path, made_from)) is not None:
@@ -79,6 +85,7 @@ def _write(file: BinaryIO, dataset: Dataset, made_from: str) -> None:
         "splits": dataset.splits,
         "sha256": dataset.sha256,
         "multi_target": dataset.multi_target,
+        "classes": dataset.classes,
     }
     targets = dataset.targets
     np.savez(
@@ -110,6 +117,7 @@ def _read(path: Path, made_from: str) -> Dataset | None:
                 notes=tuple(text["notes"]),
                 targets=arrays["targets"] if arrays["targets"].size else None,
                 multi_target=text["multi_target"],
+                classes=text["classes"],
             )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None

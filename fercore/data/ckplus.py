@@ -47,14 +47,15 @@ def recognise(tree: Tree) -> int:
     return images + len(_csv_files(tree))
 
 
-def load(tree: Tree, crop: Crop) -> Dataset:
+def load(tree: Tree, crop: Crop, classes: int) -> Dataset:
     """Read CK+; where a tree holds several of its forms, CK+48 before the full set."""
     if any(map(_CK48.search, tree.names)):
-        return _load_ck48(tree, crop)
+        return _load_ck48(tree, crop, classes)
     if any(map(_FULL.search, tree.names)):
-        return _load_full(tree, crop)
+        return _load_full(tree, crop, classes)
     note = "The csv file does not name subjects or sequences: parts may share people."
-    return load_csv(tree, _csv_files(tree)[0], "ckplus", crop, (note,), contempt=True)
+    csv = _csv_files(tree)[0]
+    return load_csv(tree, csv, "ckplus", crop, classes, (note,), contempt=True)
 
 
 def _csv_files(tree: Tree) -> list[str]:
@@ -67,7 +68,7 @@ def _csv_files(tree: Tree) -> list[str]:
     ]
 
 
-def _load_ck48(tree: Tree, crop: Crop) -> Dataset:
+def _load_ck48(tree: Tree, crop: Crop, classes: int) -> Dataset:
     items: list[Item] = []
     matched: list[str] = []
     left_out: Counter[str] = Counter()
@@ -75,17 +76,18 @@ def _load_ck48(tree: Tree, crop: Crop) -> Dataset:
         if not (match := _CK48.search(path)):
             continue
         matched.append(path)
-        label = label_of(match["word"])
+        label = label_of(match["word"], classes)
         if label is None:
             left_out[class_name(match["word"]) or match["word"]] += 1
             continue
         subject, sequence = match["subject"], f"{match['subject']}_{match['sequence']}"
         items.append(Item(path, path[match.start() :], label, subject, sequence))
     skipped = unmatched(tree, matched, "not at CLASS/SUBJECT_SEQUENCE_FRAME.png")
-    return load_images(tree, "ckplus", crop, items, skipped, left_out_notes(left_out))
+    notes = left_out_notes(left_out, classes)
+    return load_images(tree, "ckplus", crop, classes, items, skipped, notes)
 
 
-def _load_full(tree: Tree, crop: Crop) -> Dataset:
+def _load_full(tree: Tree, crop: Crop, classes: int) -> Dataset:
     sequences: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)  # name, name shown
     for path in tree.names:  # in natural order, hence frames in order of time
         if match := _FULL.search(path):
@@ -103,21 +105,21 @@ def _load_full(tree: Tree, crop: Crop) -> Dataset:
         apex = frames[-APEX_FRAMES:]
         if (emotion := emotions.get(key)) is None:
             continue
-        if emotion not in CLASSES:
+        if emotion not in CLASSES[:classes]:
             left_out[emotion] += len(apex)
             continue
         subject = key.split("_", maxsplit=1)[0]
         items += [Item(path, shown, CLASSES.index(emotion), subject, key) for path, shown in apex]
     unlabelled = sum(key not in emotions for key in sequences)
     notes = [
-        *left_out_notes(left_out),
+        *left_out_notes(left_out, classes),
         f"The last {APEX_FRAMES} frames of a sequence are taken, as in CK+48; its neutral first "
         "frame is not.",
         f"{unlabelled} of {len(sequences)} sequences have no label and are left out.",
     ]
     if crop == WHOLE:
         notes.append("Full CK+ images show head and shoulders: a crop to the face helps.")
-    return load_images(tree, "ckplus", crop, items, skipped, notes)
+    return load_images(tree, "ckplus", crop, classes, items, skipped, notes)
 
 
 def _read_emotions(tree: Tree) -> tuple[dict[str, str], list[Skipped]]:

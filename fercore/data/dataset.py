@@ -7,13 +7,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 """Class order everywhere in fercore; a label is an index into it."""
+
+BASIC = 7
+"""So many of CLASSES are always known; contempt, which few sets have, where it is asked for."""
 
 SIZE = 48
 """Side of every image after cropping and resizing, in pixels."""
 
 SPLITS = ("train", "validation", "test")
+
+
+def class_count(contempt: bool) -> int:
+    """How many of CLASSES are known, from the first one on: with contempt, or without."""
+    return len(CLASSES) if contempt else BASIC
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Dataset:
         images: uint8 ``[N, SIZE, SIZE]``.
         labels: int32 ``[N]``, indices into CLASSES; they split, balance, choose and test.
         targets: what training learns instead of labels, where a set knows more: float32
-            ``[N, len(CLASSES)]``, the share of each class; the label is the first largest.
+            ``[N, classes]``, the share of each class; the label is the first largest.
         multi_target: whether any class with a share is right, rather than all by their shares.
         files: as shown to people: the path inside the dataset, or ``fer2013.csv:17`` for a line.
         subjects: who is shown; "" where the set does not say.
@@ -44,6 +52,7 @@ class Dataset:
         skipped: entries that could not be used.
         notes: a sentence for each choice the loader made that a reader should know.
         synthetic: whether a program drew the images.
+        classes: how many of CLASSES are known, from the first one on; of others it has no image.
     """
 
     name: str
@@ -60,6 +69,7 @@ class Dataset:
     synthetic: bool = False
     targets: np.ndarray | None = None
     multi_target: bool = False
+    classes: int = BASIC
 
     @property
     def lessons(self) -> np.ndarray:

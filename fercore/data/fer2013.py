@@ -60,14 +60,14 @@ def recognise(tree: Tree) -> int:
     return images + len(_csv_files(tree))
 
 
-def load(tree: Tree, crop: Crop) -> Dataset:
+def load(tree: Tree, crop: Crop, classes: int) -> Dataset:
     """Read FER2013; where several csv files have pixels, the first with labels and Usage."""
     if csvs := _csv_files(tree):
         csv = csvs[0]
         others = tuple(f"{other} left out: {csv} is read." for other in csvs[1:])
-        dataset = load_csv(tree, csv, "fer2013", crop, others)
+        dataset = load_csv(tree, csv, "fer2013", crop, classes, others)
     else:
-        dataset = _load_folders(tree, crop)
+        dataset = _load_folders(tree, crop, classes)
     if (found := len(dataset) + len(dataset.skipped)) < IMAGES:
         note = f"{found:,} of FER2013's {IMAGES:,} images are here."
         dataset = replace(dataset, notes=(*dataset.notes, note))
@@ -85,7 +85,7 @@ def _csv_files(tree: Tree) -> list[str]:
     return sorted(ranks, key=lambda csv: ranks[csv])
 
 
-def _load_folders(tree: Tree, crop: Crop) -> Dataset:
+def _load_folders(tree: Tree, crop: Crop, classes: int) -> Dataset:
     prefixed = any(map(_PREFIXED.search, tree.names))
     pattern = _PREFIXED if prefixed else _NUMBERED
     items: list[Item] = []
@@ -95,13 +95,13 @@ def _load_folders(tree: Tree, crop: Crop) -> Dataset:
         if not (match := pattern.search(path)):
             continue
         matched.append(path)
-        label = label_of(match["word"])
+        label = label_of(match["word"], classes)
         if label is None:
             left_out[class_name(match["word"]) or match["word"]] += 1
         else:
             split = _SPLITS[match["split"].lower()]
             items.append(Item(path, path[match.start() :], label, split=split))
-    notes = left_out_notes(left_out)
+    notes = left_out_notes(left_out, classes)
     if prefixed:
         notes.append(
             "Splits are the file names' prefixes: Training is train, PublicTest validation, "
@@ -115,4 +115,4 @@ def _load_folders(tree: Tree, crop: Crop) -> Dataset:
     if absent := {"train", "validation", "test"} - {item.split for item in items}:
         notes.append(f"No image in {', '.join(sorted(absent))}.")
     skipped = unmatched(tree, matched, "not named like a FER2013 image")
-    return load_images(tree, "fer2013", crop, items, skipped, notes)
+    return load_images(tree, "fer2013", crop, classes, items, skipped, notes)

@@ -2,7 +2,8 @@
 
 ``fer2013new.csv`` has one row for each row of ``fer2013.csv``, in the same order, and they are
 joined by row: the image name in it is empty where no face is shown, and its number drifts. A vote
-is one of eight expressions (contempt is left out), "unknown", or "NF", not a face.
+is one of eight expressions, "unknown", or "NF", not a face. Unless contempt is asked for, images of
+which it is the first are left out, and so is its share in others.
 
 What an image is taught as is one of ``Labels``, after the authors' paper (arXiv:1608.01041) and its
 code. Votes that stand alone are outliers and do not count.
@@ -31,7 +32,7 @@ from typing import Literal
 import numpy as np
 
 from fercore.data.classes import class_name, label_of
-from fercore.data.dataset import CLASSES, Dataset, Skipped
+from fercore.data.dataset import Dataset, Skipped
 from fercore.data.images import WHOLE, Crop, Row, assemble
 from fercore.data.pixel_csv import read_pixels
 from fercore.data.tables import is_csv, place, read_header, read_rows
@@ -65,7 +66,9 @@ def recognise(tree: Tree) -> int:
     return len(_with_columns(tree, "usage", *_WORDS))
 
 
-def load(tree: Tree, crop: Crop, agreement: float = 0.5, labels: Labels = "majority") -> Dataset:
+def load(
+    tree: Tree, crop: Crop, classes: int, agreement: float = 0.5, labels: Labels = "majority"
+) -> Dataset:
     """Read FER+; a label needs more than this share of the votes that do not stand alone.
 
     With other ``labels`` than those of the majority the dataset has targets, too. A higher
@@ -105,10 +108,10 @@ def load(tree: Tree, crop: Crop, agreement: float = 0.5, labels: Labels = "major
         taught = labels if entry.item.split == "train" else "majority"
         kept = elected(votes, taught, agreement)
         word = max(kept, key=kept.__getitem__, default=_none(taught))  # of equals the first
-        if label_of(word) is None:
+        if label_of(word, classes) is None:
             left_out[class_name(word) or _SAID.get(word, word)] += 1
             continue
-        target = _shares(kept)
+        target = _shares(kept, classes)
         label = int(target.argmax())
         targets.append(target)
         rows.append(Row(entry.item._replace(label=label), entry.pixels, entry.sha256))
@@ -120,7 +123,7 @@ def load(tree: Tree, crop: Crop, agreement: float = 0.5, labels: Labels = "major
     ]
     if labels != "majority":
         notes.append("Validation and test labels are the majority's, and so are their images.")
-    dataset = assemble(tree, "ferplus", crop, rows, skipped, notes)
+    dataset = assemble(tree, "ferplus", crop, classes, rows, skipped, notes)
     if labels == "majority":
         return dataset
     return replace(dataset, targets=np.stack(targets), multi_target=labels == "multi-target")
@@ -167,11 +170,11 @@ def _counted(votes: Sequence[int]) -> dict[str, int]:
     return {word: n if n > 1 else 0 for word, n in zip(_WORDS, votes, strict=True)}
 
 
-def _shares(kept: dict[str, int]) -> np.ndarray:
-    """The share of each of CLASSES in the votes for them: float32 ``[len(CLASSES)]``."""
-    shares = np.zeros(len(CLASSES), dtype=np.float32)
+def _shares(kept: dict[str, int], classes: int) -> np.ndarray:
+    """The share of each of the first CLASSES in the votes for them: float32 ``[classes]``."""
+    shares = np.zeros(classes, dtype=np.float32)
     for word, count in kept.items():
-        if (label := label_of(word)) is not None:
+        if (label := label_of(word, classes)) is not None:
             shares[label] = count
     shares /= shares.sum()
     return shares

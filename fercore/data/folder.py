@@ -42,7 +42,7 @@ def recognise(tree: Tree) -> int:
     return sum(is_image(name) and class_name(_place(name).word) is not None for name in tree.names)
 
 
-def load(tree: Tree, crop: Crop, subject: str | None = None) -> Dataset:
+def load(tree: Tree, crop: Crop, classes: int, subject: str | None = None) -> Dataset:
     """Read class folders.
 
     ``subject`` is a regular expression looked for in an image's path below the folder or zip file
@@ -57,7 +57,7 @@ def load(tree: Tree, crop: Crop, subject: str | None = None) -> Dataset:
     skipped: list[Skipped] = []
     left_out: Counter[str] = Counter()
     for path, place in places.items():
-        label = label_of(place.word)
+        label = label_of(place.word, classes)
         shown = path.removeprefix(root).lstrip("/") if path in known else path
         if label is None:
             if is_image(path):
@@ -71,13 +71,13 @@ def load(tree: Tree, crop: Crop, subject: str | None = None) -> Dataset:
         else:
             person = _subject(match) if match else ""
             items.append(Item(path, shown, label, person, split=place.split))
-    notes = left_out_notes(left_out)
+    notes = left_out_notes(left_out, classes)
     if not who:
         notes.append(
             "Subjects are unknown: parts may share people; the option 'subject' names them."
         )
     rows, faults = decode(tree, items, crop)
-    return assemble(tree, "folder", crop, rows, [*skipped, *faults], notes)
+    return assemble(tree, "folder", crop, classes, rows, [*skipped, *faults], notes)
 
 
 def _place(path: str) -> _Place:

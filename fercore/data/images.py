@@ -95,15 +95,16 @@ def load_images(
     tree: Tree,
     format: str,
     crop: Crop,
+    classes: int,
     items: Sequence[Item],
     skipped: Sequence[Skipped],
     notes: Sequence[str],
 ) -> Dataset:
     """Decode what a loader found; ``skipped`` and ``notes`` are what it has to say already.
 
-    For sets in which a name stands for one image: an item whose ``file`` repeats an earlier one,
-    its suffix aside, is a second copy in the same tree and is left out.
-    Raises FercoreError when no usable image remains.
+    Items are of the first so many ``classes``. For sets in which a name stands for one image: an
+    item whose ``file`` repeats an earlier one, its suffix aside, is a second copy in the same tree
+    and is left out. Raises FercoreError when no usable image remains.
     """
     first: dict[str, Item] = {}
     for item in items:
@@ -114,18 +115,19 @@ def load_images(
             f"{copies:,} image{'s' * (copies > 1)} left out: second copies, by their names."
         )
     rows, faults = decode(tree, list(first.values()), crop)
-    return assemble(tree, format, crop, rows, [*skipped, *faults], notes)
+    return assemble(tree, format, crop, classes, rows, [*skipped, *faults], notes)
 
 
 def assemble(
     tree: Tree,
     format: str,
     crop: Crop,
+    classes: int,
     rows: Sequence[Row],
     skipped: Sequence[Skipped],
     notes: Sequence[str],
 ) -> Dataset:
-    """The Dataset of these rows, in their order.
+    """The Dataset of these rows, in their order, which are of the first so many ``classes``.
 
     Raises FercoreError when there is no row, or only one class.
     """
@@ -134,8 +136,8 @@ def assemble(
         left_out = f"; {' '.join(notes)}" if notes and not skipped else ""
         raise FercoreError(f"{tree.path}: no usable {format} image{first}{left_out}")
     labels = np.array([row.item.label for row in rows], dtype=np.int32)
-    missing = [CLASSES[c] for c in range(len(CLASSES)) if not np.any(labels == c)]
-    if len(missing) == len(CLASSES) - 1:
+    missing = [CLASSES[c] for c in range(classes) if not np.any(labels == c)]
+    if len(missing) == classes - 1:
         raise FercoreError(
             f"{tree.path}: every image is '{CLASSES[labels[0]]}'; "
             "training needs images of at least two classes"
@@ -160,6 +162,7 @@ def assemble(
         sha256=tuple(row.sha256 for row in rows),
         skipped=tuple(skipped),
         notes=tuple(notes),
+        classes=classes,
     )
 
 

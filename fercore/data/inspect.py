@@ -28,8 +28,8 @@ ALL = "all"
 Counts = Mapping[str, int]
 
 
-def _by_class(*counts: int) -> dict[str, int]:
-    return dict(zip(CLASSES, counts, strict=True))
+def _by_class(*counts: int, contempt: int = 0) -> dict[str, int]:
+    return dict(zip(CLASSES, (*counts, contempt), strict=True))
 
 
 PUBLISHED_CLASSES: Mapping[str, Mapping[str, Counts]] = {
@@ -40,20 +40,21 @@ PUBLISHED_CLASSES: Mapping[str, Mapping[str, Counts]] = {
         ALL: _by_class(4953, 547, 5121, 8989, 6077, 4002, 6198),
     },
     "jaffe": {ALL: _by_class(30, 29, 32, 31, 31, 30, 30)},
-    "ckplus": {ALL: _by_class(135, 177, 75, 207, 84, 249, 0)},
+    "ckplus": {ALL: _by_class(135, 177, 75, 207, 84, 249, 0, contempt=54)},
     "kdef": {ALL: _by_class(140, 140, 140, 140, 140, 140, 140)},
     "rafdb": {
         "test": _by_class(162, 160, 74, 1185, 478, 329, 680),
         ALL: _by_class(867, 877, 355, 5957, 2460, 1619, 3204),
     },
     "affectnet": {
-        "test": _by_class(500, 500, 500, 500, 500, 500, 500),
-        ALL: _by_class(25382, 4303, 6878, 134915, 25959, 14590, 75374),
+        "test": _by_class(500, 500, 500, 500, 500, 500, 500, contempt=500),
+        ALL: _by_class(25382, 4303, 6878, 134915, 25959, 14590, 75374, contempt=4250),
     },
-    "rafd": {ALL: _by_class(201, 201, 201, 201, 201, 201, 201)},
+    "rafd": {ALL: _by_class(201, 201, 201, 201, 201, 201, 201, contempt=201)},
 }
-"""Images by format, part and class, of the complete sets as they are read by default: ckplus is
-CK+48, and contempt is left out everywhere. Train is absent where validation is drawn from it."""
+"""Images by format, part and class, of the complete sets as they are read by default, and of
+contempt where it is asked for; ckplus is CK+48. Train is absent where validation is drawn from
+it."""
 
 PUBLISHED_SUBJECTS: Mapping[str, Counts] = {
     "jaffe": {
@@ -105,6 +106,7 @@ class Inspection:
 def describe(dataset: Dataset, parts: Parts) -> Inspection:
     """Count a dataset and its split, and look for blank and identical images."""
     rows = {**parts.rows(), ALL: np.arange(len(dataset))}
+    known = CLASSES[: dataset.classes]
     pixels = dataset.images.reshape(len(dataset), -1)
     blank = np.flatnonzero(pixels.max(axis=1) == pixels.min(axis=1))
     return Inspection(
@@ -113,11 +115,14 @@ def describe(dataset: Dataset, parts: Parts) -> Inspection:
         synthetic=dataset.synthetic,
         images=len(dataset),
         classes={
-            part: _by_class(*map(int, np.bincount(dataset.labels[chosen], minlength=len(CLASSES))))
+            part: {name: int(np.sum(dataset.labels[chosen] == c)) for c, name in enumerate(known)}
             for part, chosen in rows.items()
         },
         subjects={part: _count(dataset.subjects[i] for i in rows[part]) for part in rows},
-        published_classes=PUBLISHED_CLASSES.get(dataset.format, {}),
+        published_classes={
+            part: {name: counts[name] for name in known}
+            for part, counts in PUBLISHED_CLASSES.get(dataset.format, {}).items()
+        },
         published_sizes=dict(zip(SPLITS, PAPER_COUNTS.get(dataset.format, ()), strict=False)),
         published_subjects=PUBLISHED_SUBJECTS.get(dataset.format, {}),
         skipped=dataset.skipped,
@@ -192,7 +197,7 @@ def _class_table(inspection: Inspection) -> str:
         sizes[ALL] = sum(sizes.values())
     columns = (*SPLITS, ALL)
     table = [["class", *columns]]
-    for name in CLASSES:
+    for name in inspection.classes[ALL]:
         counts = [inspection.classes[part][name] for part in columns]
         known = [published.get(part, {}).get(name) for part in columns]
         table.append([name, *map(_beside, counts, known)])
@@ -331,13 +336,13 @@ def contact_sheet(dataset: Dataset, path: Path, per_class: int = 8, seed: int = 
     grid = LABELS + per_class * (FACE + GAP) - GAP
     width = 2 * MARGIN + max(grid, sum(advance for *_, advance in title))
     row_height = FACE + CAPTION + GAP
-    sheet = Image.new("RGB", (width, TITLE + len(CLASSES) * row_height + MARGIN), PAPER)
+    sheet = Image.new("RGB", (width, TITLE + dataset.classes * row_height + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     left = MARGIN
     for text, colour, size, advance in title:
         draw.text((left, 36), text, colour, _font(size), anchor="ls")
         left += advance
-    for label, name in enumerate(CLASSES):
+    for label, name in enumerate(CLASSES[: dataset.classes]):
         top = TITLE + label * row_height
         rows = np.flatnonzero(dataset.labels == label)
         draw.text((MARGIN, top + FACE // 2), name, INK, _font(18), anchor="ls")

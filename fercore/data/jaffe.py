@@ -36,7 +36,7 @@ def recognise(tree: Tree) -> int:
     return sum(_NAME.search(name) is not None for name in tree.names)
 
 
-def load(tree: Tree, crop: Crop) -> Dataset:
+def load(tree: Tree, crop: Crop, classes: int) -> Dataset:
     """Read JAFFE, flat or in folders; the posed expression in the name is the label."""
     items = [
         Item(
@@ -53,4 +53,4 @@ def load(tree: Tree, crop: Crop) -> Dataset:
     notes = ["Labels are the posed expressions, not the semantic ratings."]
     if (found := len({item.file for item in items})) < IMAGES:
         notes.append(f"{found} of JAFFE's {IMAGES} images are here.")
-    return load_images(tree, "jaffe", crop, items, skipped, notes)
+    return load_images(tree, "jaffe", crop, classes, items, skipped, notes)

@@ -43,7 +43,7 @@ def recognise(tree: Tree) -> int:
     return sum(_NAME.search(name) is not None for name in tree.names)
 
 
-def load(tree: Tree, crop: Crop, angles: tuple[Angle, ...] = ("S",)) -> Dataset:
+def load(tree: Tree, crop: Crop, classes: int, angles: tuple[Angle, ...] = ("S",)) -> Dataset:
     """Read KDEF, flat or in folders; only images from ``angles`` are taken.
 
     A subject is sex and number. The two sessions are different photographs; the angles of one
@@ -67,4 +67,5 @@ def load(tree: Tree, crop: Crop, angles: tuple[Angle, ...] = ("S",)) -> Dataset:
     if crop == CROP:
         notes.append("KDEF's crop is an estimate of ours: see the faces with inspect --sheet.")
     reason = "not named SESSION+SEX+NUMBER+EXPRESSION+ANGLE, like AF01ANS.JPG"
-    return load_images(tree, "kdef", crop, items, unmatched(tree, faces, reason), notes)
+    skipped = unmatched(tree, faces, reason)
+    return load_images(tree, "kdef", crop, classes, items, skipped, notes)

@@ -58,16 +58,18 @@ def read(path: Path, dataset: Dataset) -> Parts:
     for line, entry in entries(path):
         where, file = f"{path}: line {line}", entry["file"]
         if file not in row_of:
+            mend = "give the folder that the manifest was written for"
+            if entry["label"] in CLASSES[dataset.classes :]:
+                mend = f"ask for {entry['label']}, as the manifest does (--contempt)"
             raise FercoreError(
-                f"{where}: {dataset.name} has no image {file!r}; remove the line, or give the "
-                "folder that the manifest was written for"
+                f"{where}: {dataset.name} has no image {file!r}; remove the line, or {mend}"
             )
         row = row_of[file]
         if row in split_of:
             raise FercoreError(
                 f"{where}: {file} stands in line {line_of[row]} already; remove one of the lines"
             )
-        _check(where, file, entry, CLASSES[dataset.labels[row]], dataset.sha256[row])
+        _check(where, file, entry, dataset, row)
         split_of[row], line_of[row] = entry["split"], line
     if missing := [file for file, row in row_of.items() if row not in split_of]:
         raise FercoreError(
@@ -121,24 +123,26 @@ def entries(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         ) from error
 
 
-def _check(where: str, file: str, entry: dict[str, str], label: str, sha256: str) -> None:
+def _check(where: str, file: str, entry: dict[str, str], dataset: Dataset, row: int) -> None:
     """Hold a manifest's row against the dataset's."""
+    known = CLASSES[: dataset.classes]
+    label = known[dataset.labels[row]]
     if entry["split"] not in (*SPLITS, ""):
         raise FercoreError(
             f"{where}: {file} has the unknown split {entry['split']!r}; write {', '.join(SPLITS)}, "
             "or nothing to leave it out"
         )
-    if entry["label"] not in CLASSES:
+    if entry["label"] not in known:
         raise FercoreError(
             f"{where}: {file} has the unknown label {entry['label']!r}; write one of "
-            f"{', '.join(CLASSES)}"
+            f"{', '.join(known)}"
         )
     if entry["label"] != label:
         raise FercoreError(
             f"{where}: {file} is labelled '{entry['label']}' here but '{label}' in the dataset; "
             "correct the one that is wrong"
         )
-    if entry["sha256"].lower() != sha256:
+    if entry["sha256"].lower() != dataset.sha256[row]:
         raise FercoreError(
             f"{where}: {file} has other pixels than the manifest's (sha256 differs); restore the "
             "original image, or write the manifest anew"

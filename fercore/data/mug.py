@@ -36,6 +36,7 @@ def recognise(tree: Tree) -> int:
 def load(
     tree: Tree,
     crop: Crop,
+    classes: int,
     total: int = TOTAL,
     middle: tuple[float, float] = (0.25, 0.75),
 ) -> Dataset:
@@ -56,7 +57,7 @@ def load(
         if not (match := _NAME.search(path)):
             continue
         matched.append(path)
-        if label_of(match["word"]) is None:
+        if label_of(match["word"], classes) is None:
             left_out[class_name(match["word"]) or match["word"]] += 1
         else:
             takes[match["take"]].append((path, match))
@@ -65,17 +66,17 @@ def load(
     for take, frames in takes.items():
         for position in evenly(len(frames), a_take, middle):
             path, match = frames[position]
-            label = label_of(match["word"])
+            label = label_of(match["word"], classes)
             assert label is not None
             items.append(Item(path, path[match.start() :], label, match["subject"], group=take))
     notes = [
-        *left_out_notes(left_out),
+        *left_out_notes(left_out, classes),
         f"{len(items):,} of {len(matched):,} frames taken: {a_take} a take at most, evenly from "
         f"{middle[0]:.0%} to {middle[1]:.0%} of each of {len(takes):,} takes.",
     ]
     reason = "not at SUBJECT/EMOTION/TAKE/img_NNNN.jpg"
     skipped = [entry for entry in unmatched(tree, matched, reason) if not _END.search(entry.file)]
-    return load_images(tree, "mug", crop, items, skipped, notes)
+    return load_images(tree, "mug", crop, classes, items, skipped, notes)
 
 
 def evenly(frames: int, wanted: int, middle: tuple[float, float]) -> list[int]:

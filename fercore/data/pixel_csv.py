@@ -16,15 +16,13 @@ from typing import IO, cast
 from PIL import Image
 
 from fercore.data.classes import CONTEMPT, left_out_notes
-from fercore.data.dataset import CLASSES, SIZE, Dataset, Skipped
+from fercore.data.dataset import SIZE, Dataset, Skipped, class_count
 from fercore.data.images import Crop, Item, Row, assemble, fingerprint, frame
 from fercore.data.tables import place, read_header
 from fercore.data.tree import READ_FAULTS, Tree
 from fercore.errors import FercoreError
 
 _SPLITS = {b"Training": "train", b"PublicTest": "validation", b"PrivateTest": "test"}
-_LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
-_CONTEMPT_LABEL = len(CLASSES)
 # A table of the 256 texts is faster than int(), and refuses what int() would take: "1_0", "+5".
 _VALUES = {str(value).encode(): value for value in range(256)}
 
@@ -41,24 +39,26 @@ def load_csv(
     csv: str,
     format: str,
     crop: Crop,
+    classes: int,
     notes: tuple[str, ...] = (),
     *,
     contempt: bool = False,
 ) -> Dataset:
     """Read the csv file of that name in the tree; its rows are named ``fer2013.csv:LINE``.
 
-    Without a Usage column every row is in ``train``. With ``contempt`` label 7 stands for contempt
-    and is left out; without, it is a bad row. Raises FercoreError when the header lacks a column,
-    the file breaks off, or too many rows are bad.
+    Without a Usage column every row is in ``train``. With ``contempt`` label 7 stands for contempt,
+    which is left out unless it is one of the ``classes``; without, it is a bad row. Raises
+    FercoreError when the header lacks a column, the file breaks off, or too many rows are bad.
     """
     entries = read_pixels(tree, csv, crop, contempt=contempt)
     rows = [entry for entry in entries if isinstance(entry, Row)]
     skipped = [entry for entry in entries if isinstance(entry, Skipped)]
     if "usage" not in read_header(tree, csv):
         notes = (*notes, f"{csv} has no Usage column: every row is in train.")
-    faces = [row for row in rows if row.item.label != _CONTEMPT_LABEL]
+    faces = [row for row in rows if row.item.label < classes]
     left_out = {CONTEMPT: len(rows) - len(faces)} if len(faces) < len(rows) else {}
-    return assemble(tree, format, crop, faces, skipped, [*notes, *left_out_notes(left_out)])
+    notes = (*notes, *left_out_notes(left_out, classes))
+    return assemble(tree, format, crop, classes, faces, skipped, notes)
 
 
 def read_pixels(tree: Tree, csv: str, crop: Crop, *, contempt: bool = False) -> list[Row | Skipped]:
@@ -75,7 +75,7 @@ def read_pixels(tree: Tree, csv: str, crop: Crop, *, contempt: bool = False) -> 
             f"{place(tree, csv)}: no column 'emotion', so its images have no labels (as in the "
             "competition's test.csv); give fer2013.csv, icml_face_data.csv or train.csv"
         )
-    labels = _LABELS | ({b"7": _CONTEMPT_LABEL} if contempt else {})
+    labels = {str(label).encode(): label for label in range(class_count(contempt))}
     entries = _read_rows(tree, csv, header, labels, crop)
     skipped = [entry for entry in entries if isinstance(entry, Skipped)]
     if len(skipped) > max(10, len(entries) // 100):

@@ -1,7 +1,7 @@
 """RaFD, the Radboud faces database: 67 people, eight expressions, five cameras, three gazes.
 
 ``Rafd090_28_Caucasian_male_angry_frontal.jpg`` = the camera's angle (90 is in front), number of the
-person, group, sex, expression, direction of gaze. Contempt is left out.
+person, group, sex, expression, direction of gaze. Contempt is left out unless it is asked for.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def recognise(tree: Tree) -> int:
 def load(
     tree: Tree,
     crop: Crop,
+    classes: int,
     cameras: tuple[int, ...] = (90,),
     gazes: tuple[Gaze, ...] = ("frontal", "left", "right"),
 ) -> Dataset:
@@ -58,7 +59,7 @@ def load(
             continue
         taken += 1
         file, name = path[match.start() :], class_name(match["word"])
-        label = label_of(match["word"])
+        label = label_of(match["word"], classes)
         if name is None:
             skipped.append(Skipped(file, f"unknown expression '{match['word']}'"))
         elif label is None:
@@ -69,9 +70,9 @@ def load(
     degrees, looks = ", ".join(map(str, cameras)), ", ".join(gazes)
     notes = [
         f"{taken:,} of {len(faces):,} images taken: those of camera {degrees}, gaze {looks}.",
-        *left_out_notes(left_out),
+        *left_out_notes(left_out, classes),
     ]
     if crop == CROP:
         notes.append("RaFD's crop is an estimate of ours: see the faces with inspect --sheet.")
     skipped += unmatched(tree, faces, "not named like Rafd090_28_Caucasian_male_angry_frontal.jpg")
-    return load_images(tree, "rafd", crop, items, skipped, notes)
+    return load_images(tree, "rafd", crop, classes, items, skipped, notes)

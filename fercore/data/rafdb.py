@@ -52,7 +52,7 @@ def recognise(tree: Tree) -> int:
     return sum(bool(_ALIGNED.search(name) or _LIST.search(name)) for name in tree.names)
 
 
-def load(tree: Tree, crop: Crop) -> Dataset:
+def load(tree: Tree, crop: Crop, classes: int) -> Dataset:
     """Read RAF-DB; where the compound expressions are there too, the basic ones alone."""
     lists = [_read_list(tree, name) for name in tree.names if _LIST.search(name)]
     basic = [entry for entry in lists if not entry.compound]
@@ -65,7 +65,7 @@ def load(tree: Tree, crop: Crop) -> Dataset:
     items, skipped = _from_list(tree, basic[0], alone=len(lists) == 1) if basic else _numbered(tree)
     if others := sum(map(is_image, tree.names)) - len(_aligned(tree)):
         notes.append(f"Images not named ..._aligned, left out: {others:,}.")
-    return load_images(tree, "rafdb", crop, items, skipped, notes)
+    return load_images(tree, "rafdb", crop, classes, items, skipped, notes)
 
 
 def _from_list(tree: Tree, labels: _List, *, alone: bool) -> tuple[list[Item], list[Skipped]]:

@@ -62,7 +62,7 @@ def recognise(tree: Tree) -> int:
     return sum(_parse(name) is not None for name in tree.names)
 
 
-def load(tree: Tree, crop: Crop) -> Dataset:
+def load(tree: Tree, crop: Crop, classes: int) -> Dataset:
     """Read TFEID; an image whose name and folder disagree is skipped."""
     items: list[Item] = []
     skipped: list[Skipped] = []
@@ -75,13 +75,13 @@ def load(tree: Tree, crop: Crop) -> Dataset:
             skipped.append(Skipped(path, reason))
             continue
         label = face.by_name or face.by_folder
-        if label not in CLASSES:
+        if label not in CLASSES[:classes]:
             left_out[str(label)] += 1
             continue
         intensities[face.intensity] += 1
         items.append(Item(path, face.file, CLASSES.index(label), subject=face.subject))
-    notes = left_out_notes(left_out)
+    notes = left_out_notes(left_out, classes)
     counts = ", ".join(f"{kind} {count}" for kind, count in sorted(intensities.items()))
     notes.append(f"Images by intensity: {counts or 'none'}.")
     skipped += unmatched(tree, faces, "not named SUBJECT_..._EXPRESSION, like f01_dfh_ag.jpg")
-    return load_images(tree, "tfeid", crop, items, skipped, notes)
+    return load_images(tree, "tfeid", crop, classes, items, skipped, notes)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fercore.answers import Images, StudyAnswers
-from fercore.data.dataset import CLASSES, SPLITS
+from fercore.data.dataset import SPLITS
 from fercore.errors import FercoreError
 from fercore.page.study import StudyFiles
 from fercore.run_directory import DatasetFacts
@@ -21,7 +22,7 @@ class Part:
 
     Attributes:
         name: ``train``, ``50 % of train``, ``validation`` or ``test``.
-        counts: images by class, in the order of CLASSES.
+        counts: images by class, in the order of the study's classes.
         total: images.
         subjects: people; None where the set does not say.
     """
@@ -62,34 +63,34 @@ class DatasetView:
 def views(study: StudyFiles, answers: StudyAnswers) -> list[DatasetView]:
     """Every dataset, the source first."""
     return [
-        _view(name, "source" if name == study.source else "target", facts, answers, study.source)
+        _view(name, "source" if name == study.source else "target", facts, answers, study)
         for name, facts in study.datasets.items()
     ]
 
 
 def _view(
-    name: str, role: str, facts: DatasetFacts, answers: StudyAnswers, source: str | None
+    name: str, role: str, facts: DatasetFacts, answers: StudyAnswers, study: StudyFiles
 ) -> DatasetView:
     try:
         images = {part: answers.images(name, part) for part in SPLITS}
-        parts = [_part(part, images[part]) for part in SPLITS]
+        parts = [_part(part, images[part], study.classes) for part in SPLITS]
         for percent in sorted(facts.shares, key=int):
             share = answers.images(name, "train", int(percent))
-            parts.insert(1, _part(f"{percent} % of train", share))
+            parts.insert(1, _part(f"{percent} % of train", share, study.classes))
     except FercoreError as error:
         return DatasetView(name, role, facts, [], (), str(error))
     twins = [_twins(images)]
-    if source is not None and source != name:
-        twins += _foreign_twins(images["test"], source, answers)
+    if study.source is not None and study.source != name:
+        twins += _foreign_twins(images["test"], study.source, answers)
     return DatasetView(name, role, facts, parts, tuple(twins), "")
 
 
-def _part(name: str, images: Images) -> Part:
+def _part(name: str, images: Images, classes: Sequence[str]) -> Part:
     counts = Counter(images.labels.tolist())
     subjects = set(images.subjects) - {""}
     return Part(
         name,
-        [counts[label] for label in range(len(CLASSES))],
+        [counts[label] for label in range(len(classes))],
         len(images),
         len(subjects) if subjects else None,
     )

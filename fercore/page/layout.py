@@ -11,7 +11,7 @@ import jinja2
 
 from fercore import evidence, questions, report, versus
 from fercore.answers import StudyAnswers
-from fercore.data.dataset import CLASSES
+from fercore.consumption import COUNTED, NAMES
 from fercore.evidence import Evidence
 from fercore.findings import Target
 from fercore.page import (
@@ -29,7 +29,7 @@ from fercore.page import (
 from fercore.page.study import StudyFiles
 from fercore.report import Table
 from fercore.results import Record
-from fercore.words import MINUS, listed, percent, signed
+from fercore.words import listed, percent, signed
 
 Content = dict[str, Any]
 """What a section's template is given, as ``part``."""
@@ -199,7 +199,7 @@ def _images(material: Material) -> Content | None:
 
 def _data(material: Material) -> Content | None:
     views = datasets.views(material.study, material.answers)
-    return {"datasets": views, "classes": CLASSES} if views else None
+    return {"datasets": views, "classes": material.study.classes} if views else None
 
 
 def _making(material: Material) -> Content:
@@ -207,7 +207,9 @@ def _making(material: Material) -> Content:
     return {
         "study": study,
         "runs": making.runs(study),
-        "time": making.total_time(study),
+        "sources": [NAMES[source] for source in making.sources(study)],
+        "consumption": making.consumption(study),
+        "counted": COUNTED,
         "seeds": ", ".join(map(str, study.seeds)),
     }
 
@@ -233,8 +235,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Material], Content | None]]] = {
 
 
 def _points(change: float) -> str:
-    text = signed(100 * change)
-    return text if text != "0" else "±0"
+    return signed(100 * change)
 
 
 def _number(count: int) -> str:
@@ -249,5 +250,5 @@ def _drift(value: float) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of the table as print has it: minus signs, and intervals that can be read aloud."""
-    return text.replace("-", MINUS).replace("..", " to ")
+    """A cell of the table with intervals that can be read aloud."""
+    return text.replace("..", " to ")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fercore.consumption import NAMES, Consumption, amount, describe, total
 from fercore.forecast import duration
 from fercore.page.study import RunFiles, StudyFiles
 
@@ -18,18 +20,29 @@ class RunRow:
     epochs: str
     chosen: str
     time: str
+    energy: tuple[str, ...]  # by each of ``sources``
+
+
+def sources(study: StudyFiles) -> list[str]:
+    """What energy was read of, in any run."""
+    return [source for source in NAMES if any(source in run.used.joules for run in study.runs)]
 
 
 def runs(study: StudyFiles) -> list[RunRow]:
     """Every run that has begun, in order; then those that are still to come."""
-    begun = {run.id for run in study.runs}
-    waiting = [RunRow(id, "to come", "", "", "", "") for id in study.planned if id not in begun]
-    return [*map(_row, study.runs), *waiting]
+    begun, known = {run.id for run in study.runs}, sources(study)
+    rows = [_row(run, known) for run in study.runs]
+    nothing = ("",) * len(known)
+    for id in study.planned:
+        if id not in begun:
+            rows.append(RunRow(id, "to come", "", "", "", "", nothing))
+    return rows
 
 
-def total_time(study: StudyFiles) -> str:
-    """Time of all training, as far as it was measured."""
-    return duration(sum(run.seconds for run in study.runs))
+def consumption(study: StudyFiles) -> str:
+    """Time and energy of all training, as far as they were measured."""
+    used = total(epoch for run in study.runs for epoch in run.epochs)
+    return describe(used, study.environment)
 
 
 def progress(study: StudyFiles) -> str | None:
@@ -46,7 +59,7 @@ def progress(study: StudyFiles) -> str | None:
     return f"{of} trained and tested.{now} If it does not run now, continue it with {resume}."
 
 
-def _row(run: RunFiles) -> RunRow:
+def _row(run: RunFiles, known: Sequence[str]) -> RunRow:
     chosen = run.chosen
     state = "tested" if run.records else "in training" if run.epochs else "begun"
     how = ""
@@ -63,5 +76,13 @@ def _row(run: RunFiles) -> RunRow:
         trained=", ".join(run.facts.strategy.trainable),
         epochs=run.progress,
         chosen=how,
-        time=duration(run.seconds),
+        time=duration(run.used.seconds),
+        energy=tuple(_energy(run.used, source) for source in known),
     )
+
+
+def _energy(used: Consumption, source: str) -> str:
+    if source not in used.joules:
+        return "not read"
+    part = ", a part" if used.is_partial(source) else ""
+    return f"{amount(used.joules[source])}{part}"

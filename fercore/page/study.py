@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 
 from fercore import results
+from fercore.consumption import Consumption, Spent, total
+from fercore.data.dataset import CLASSES, class_count
 from fercore.errors import FercoreError
-from fercore.files import read_json
+from fercore.files import read_json, read_json_lines
 from fercore.findings import Column
 from fercore.results import Record
 from fercore.run_directory import DatasetFacts, RunDirectory
@@ -26,14 +28,13 @@ class Followed(msgspec.Struct, frozen=True):
     n: int
 
 
-class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+class Epoch(Spent, frozen=True, kw_only=True):
     """A line of ``metrics.jsonl``; ``validation`` is keyed by role, ``source`` or ``target``."""
 
     epoch: int
     train_accuracy: float
     validation: dict[str, Followed]
     best: bool
-    seconds: float
 
 
 class _Strategy(msgspec.Struct, frozen=True):
@@ -103,9 +104,9 @@ class RunFiles:
         return f"{len(self.epochs)} of {self.planned_epochs or 'an unknown number'}"
 
     @property
-    def seconds(self) -> float:
-        """Time in training, as far as it was measured."""
-        return sum(epoch.seconds for epoch in self.epochs)
+    def used(self) -> Consumption:
+        """What its training took."""
+        return total(self.epochs)
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,11 @@ class StudyFiles:
     def records(self) -> list[Record]:
         """Of all tested runs, with forgetting and gain."""
         return results.compared([record for run in self.runs for record in run.records])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of those that its datasets and networks know."""
+        return CLASSES[: class_count(self.settings.get("contempt", False))]
 
     @property
     def source(self) -> str | None:
@@ -218,18 +224,9 @@ def _run(folder: Path) -> RunFiles:
     return RunFiles(
         facts=read_json(folder / "run.json", _Claim).run,
         planned_epochs=read_json(state, _State).epochs if state.exists() else 0,
-        epochs=_epochs(metrics) if metrics.exists() else (),
+        epochs=tuple(read_json_lines(metrics, Epoch)) if metrics.exists() else (),
         records=tuple(read_json(tested, _Tested).records) if tested.exists() else (),
     )
-
-
-def _epochs(path: Path) -> tuple[Epoch, ...]:
-    try:
-        return tuple(msgspec.json.Decoder(Epoch).decode_lines(path.read_bytes()))
-    except OSError as error:
-        raise FercoreError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, msgspec.DecodeError) as error:
-        raise FercoreError(f"{path}: is damaged ({error}); delete it and run again") from None
 
 
 def _order(

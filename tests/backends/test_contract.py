@@ -31,6 +31,10 @@ NO_ARITHMETIC = {
     "free_memory",
     "hold",
     "synchronize",
+    "leaves_room",
+    "stream",
+    "point",
+    "wait",
 }
 RNG = np.array([1, 2, 3, 4], np.uint32)
 RATES = np.array([0.1, 0.2, 0.3, 0.5])

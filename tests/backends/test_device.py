@@ -43,6 +43,7 @@ def install(monkeypatch, capability):
     )
     stand_in.cuda.runtime.getDeviceProperties = lambda number: {"name": b"H200"}
     stand_in.cuda.runtime.driverGetVersion = lambda: 13000
+    stand_in.cuda.runtime.deviceGetPCIBusId = lambda number: f"0000:{17 + number}:00.0"
     monkeypatch.setitem(sys.modules, "cupy", stand_in)
     return stand_in
 
@@ -115,6 +116,7 @@ def test_cuda_says_what_it_runs_on(cupy):
     facts = environment.describe(backends.get("cuda"))
     assert (facts["backend"], facts["dtype"], facts["instructions"]) == ("cuda", "float32", "sm_90")
     assert (facts["gpu"], facts["driver"]) == ("H200", 13000)
+    assert facts["pci_bus_id"] == "0000:17:00.0"
     assert facts["compiler"] == compilers.cuda_compiler().identity
 
 
@@ -176,7 +178,9 @@ def numba_cuda(monkeypatch):
     cuda = pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
     if importlib.import_module("numba").config.ENABLE_CUDASIM:
         pytest.skip("Numba's simulator is on, and needs none of this")
-    gpu = SimpleNamespace(compute_capability=(9, 0), name=b"H200")
+    gpu = SimpleNamespace(
+        compute_capability=(9, 0), name=b"H200", PCI_DOMAIN_ID=0, PCI_BUS_ID=0x1B, PCI_DEVICE_ID=0
+    )
     monkeypatch.setattr(cuda, "get_current_device", lambda: gpu)
     monkeypatch.setattr(cuda, "compile_ptx", lambda *_, cc: None)
     return cuda
@@ -189,7 +193,7 @@ def test_numba_says_what_it_runs_on(numba_cuda):
         "float32",
         "sm_90",
     )
-    assert facts["gpu"] == "H200"
+    assert (facts["gpu"], facts["pci_bus_id"]) == ("H200", "0000:1b:00.0")
     assert facts["compiler"].startswith("numba 0.")
 
 

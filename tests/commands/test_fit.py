@@ -6,6 +6,7 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 from fercore import cli
+from fercore.data.dataset import CLASSES
 from tests.commands.running import fails
 from tests.faces import write_folder
 
@@ -16,6 +17,7 @@ def test_fit_evaluate_and_predict(cpu, tmp_path, capsys):
     assert cli.main(fit) == 0
     shown = capsys.readouterr().out
     assert "src, test: " in shown
+    assert " of training in all" in shown
     assert "95 %" in shown
     assert "conv1_1.weight" in load_file("model/best.safetensors")
 
@@ -37,6 +39,24 @@ def test_fit_evaluate_and_predict(cpu, tmp_path, capsys):
     assert "the part 0.1,0.1,0.9,0.9 was used" in capsys.readouterr().out
     assert "left,top,right,bottom" in fails(capsys, *crop, "0.1,x")
     assert "left < right" in fails(capsys, *crop, "0.9,0.1,0.1,0.9")
+
+
+def test_evaluate_tests_on_the_classes_that_the_network_knows(cpu, tmp_path, capsys):
+    source = write_folder(tmp_path / "source", 8, seed=1, classes=CLASSES)
+    fit = ["fit", f"src=folder:{source}", "--model", "tiny", "--epochs", "1"]
+    for flags, folder, images in (([], "seven", 56), (["--contempt"], "eight", 64)):
+        assert cli.main([*fit, *flags, "--out", folder]) == 0
+        rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+        assert ("contempt" in rows) == (folder == "eight")
+        evaluate = ["evaluate", f"{folder}/best.safetensors", f"src=folder:{source}"]
+        assert cli.main([*evaluate, "--part", "all", "--json"]) == 0
+        score = json.loads(capsys.readouterr().out)
+        assert score["n"] == images
+        assert len(score["confusion"]) == score["classes_shared"] == images // 8
+    assert cli.main(["export", "eight/best.safetensors", "there.safetensors"]) == 0
+    assert "surprise, neutral, contempt\n" in capsys.readouterr().out
+    assert cli.main(["import", "there.safetensors", "back.safetensors"]) == 0
+    assert load_file("back.safetensors")["fc3.weight"].shape[0] == 8
 
 
 def test_fit_resumes(cpu, tmp_path, capsys):

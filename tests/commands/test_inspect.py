@@ -14,6 +14,20 @@ def test_inspect_counts_and_draws_a_sheet(tmp_path, capsys):
     assert Path("sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_contempt_is_counted_on_request(tmp_path, capsys):
+    source = write_folder(tmp_path / "source", 8, seed=1, classes=("happy", "contempt", "sad"))
+    assert cli.main(["inspect", f"src=folder:{source}"]) == 0
+    shown = capsys.readouterr().out
+    assert "16 images" in shown
+    assert "8 images of 'contempt' left out: not one of the 7 classes." in shown
+    assert cli.main(["inspect", f"src=folder:{source}", "--contempt", "--write", "mine"]) == 0
+    shown = capsys.readouterr().out
+    assert "24 images" in shown
+    assert any(line.split()[0] == "contempt" for line in shown.splitlines() if line)
+    assert "contempt/000.png,,,contempt," in Path("mine/src.csv").read_text()
+    assert "(--contempt)" in fails(capsys, "inspect", f"src=folder:{source}", "--splits", "mine")
+
+
 def test_a_dataset_is_inspected_and_evaluated_with_a_crop_and_options(cpu, tmp_path, capsys):
     source = write_folder(tmp_path / "source", 8, seed=1)
     name = f"src=folder:{source}"

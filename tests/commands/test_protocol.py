@@ -21,6 +21,7 @@ def test_a_study_from_flags_to_table(cpu, faces, capsys):
     assert cli.main(arguments) == 0
     shown = capsys.readouterr()
     assert "FC 50" in shown.out
+    assert " of training in all" in shown.out
     assert "[5/5] tgt-TO-100  tested: " in shown.err
     run = Path("run")
     assert (run / "table.md").read_text().startswith("**Accuracy on both test sets")
@@ -77,6 +78,19 @@ def test_printed_settings_give_the_same_study(faces, capsys):
     assert "epochs = 1  # passes over the training images" in text
 
 
+def test_contempt_by_flag_and_in_a_file(faces, capsys):
+    assert cli.main(["protocol", *faces, "--contempt", "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert "contempt = true  # " in printed
+    Path("study.toml").write_text(printed)
+    assert cli.main(["protocol", "study.toml", "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+    assert cli.main(["protocol", *faces, "--print-config"]) == 0
+    assert "contempt = false  # " in capsys.readouterr().out
+    Path("study.toml").write_text('[source]\nname = "jaffe"\npath = "x"\ncontempt = true\n')
+    assert "contempt belongs to the study" in fails(capsys, "protocol", "study.toml")
+
+
 def test_a_flag_sets_the_crop_and_options_of_a_source_named_beside_it(faces, capsys):
     crop = ["--set", "source.crop=[0.0, 0.0, 0.5, 0.5]", "--set", "source.options.subject='(.)'"]
     assert cli.main(["protocol", *faces, *crop, "--print-config"]) == 0
@@ -103,6 +117,84 @@ def test_labels_of_ferplus_by_flag_and_in_a_file(capsys):
     said = ["--set", "source.options.label=probability"]
     assert cli.main(["protocol", *flags, *said, "--print-config"]) != 0
     assert "no setting 'label'; did you mean 'labels'" in capsys.readouterr().err
+
+
+PLUS = ["--source", "fer2013=f", "--target", "plus=ferplus:votes", "jaffe=j"]
+
+
+def printed(capsys, *arguments):
+    """The settings that ``protocol --print-config`` says."""
+    assert cli.main(["protocol", *arguments, "--print-config"]) == 0
+    return tomllib.loads(capsys.readouterr().out)
+
+
+def test_flags_set_the_crop_and_options_of_targets_named_beside_them(capsys):
+    said = ["--set", "targets.plus.options.labels=probability"]
+    said += ["--set", "targets.plus.options.agreement=0.6", "--set", "targets.jaffe.crop=[0,0,1,1]"]
+    plus, jaffe = printed(capsys, *PLUS, *said)["targets"]
+    assert plus["options"] == {"labels": "probability", "agreement": 0.6}
+    assert plus["path"].endswith("/votes")
+    assert "crop" not in plus
+    assert jaffe["crop"] == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_flags_set_single_options_of_the_files_datasets(capsys):
+    Path("study.toml").write_text(
+        """\
+        source = { name = "mug", path = "m", options = { total = 500, middle = [0.2, 0.8] } }
+        [[targets]]
+        name = "ck.48"
+        format = "ferplus"
+        path = "votes"
+        options = { labels = "multi-target", agreement = 0.6 }
+        [[targets]]
+        name = "jaffe"
+        path = "j"
+        """
+    )
+    said = ["--set", "source.options.total=50", "--set", 'targets."ck.48".options.agreement=0.7']
+    found = printed(capsys, "study.toml", *said)
+    assert found["source"]["options"] == {"total": 50, "middle": [0.2, 0.8]}
+    plus, jaffe = found["targets"]
+    assert plus["options"] == {"labels": "multi-target", "agreement": 0.7}
+    assert "options" not in jaffe
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "targets.plsu.options.labels=probability",
+            "targets.plsu: there is no such target; did you mean 'plus'?",
+        ),
+        (
+            "targets.plus.options.labls=probability",
+            "there is no setting 'labls'; did you mean 'labels'?",
+        ),
+        (
+            "targets.plus.options.labels=probabilty",
+            "labels cannot be 'probabilty'; did you mean 'probability'?",
+        ),
+        (
+            "targets.plus.option.labels=probability",
+            "there is no setting 'option'; did you mean 'options'?",
+        ),
+        ("targets.plus.seeds=2", "seeds belongs to the study"),
+        (
+            "targets.plus=probability",
+            "targets.plus: say which of its settings, such as targets.plus.crop",
+        ),
+        ("targets=5", "targets is given by --set and by a flag of its own"),
+    ],
+)
+def test_a_wrong_setting_of_a_target_is_named(capsys, setting, message):
+    said = fails(capsys, "protocol", *PLUS[:2], "--set", setting, *PLUS[2:], "--print-config")
+    assert message in said
+
+
+def test_drawn_targets_have_no_settings(capsys):
+    said = fails(capsys, "protocol", "--set", "targets.jaffe.crop=[0,0,1,1]", "--print-config")
+    assert "targets.jaffe: there is no such target; there are none here" in said
 
 
 def test_a_run_directorys_settings_give_the_same_run_anywhere(

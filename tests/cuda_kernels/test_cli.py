@@ -2,7 +2,7 @@
 
 import pytest
 
-from cuda_kernels import cubin, specs
+from cuda_kernels import machine_code, specs
 from cuda_kernels.__main__ import main
 
 
@@ -32,7 +32,7 @@ def test_list_refuses_architectures_without_limits(capsys):
 
 
 def test_sass_counts_instructions(capsys, cuda_compiler):
-    if cubin.disassembler() is None:
+    if machine_code.disassembler() is None:
         assert main(["sass", "linear_forward"]) == 2
         assert "install the package nvidia-cuda-nvdisasm" in capsys.readouterr().err
         pytest.skip("nvdisasm is not there")

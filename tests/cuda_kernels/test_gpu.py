@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -35,12 +36,18 @@ class Array(np.ndarray):
 
 
 class Stream(contextlib.AbstractContextManager):
+    current: ClassVar[list] = []  # the innermost is last
+
     def __init__(self, non_blocking):
         assert non_blocking, "the default stream cannot be captured"
         self.log = []
 
+    def __enter__(self):
+        self.current.append(self)
+        return self
+
     def __exit__(self, *_):
-        return None
+        self.current.pop()
 
     def synchronize(self):
         self.log.append("synchronize")
@@ -56,6 +63,17 @@ class Stream(contextlib.AbstractContextManager):
         return SimpleNamespace(launch=lambda stream: stream.log.append("replay"))
 
 
+class Event:
+    """Its name says what the stream had done when it was recorded."""
+
+    def record(self, stream):
+        self.after = len(stream.log)
+        stream.log.append("record")
+
+    def __repr__(self):
+        return f"event after {self.after}"
+
+
 class Function:
     """Takes a launch as CuPy's RawKernel does, and notes it."""
 
@@ -66,6 +84,7 @@ class Function:
     def __call__(self, grid, block, args, *, shared_mem=0):
         assert all(isinstance(value, np.generic) for value in args)
         dynamic = self.max_dynamic_shared_size_bytes
+        Stream.current[-1].log.append("launch")
         self.launches.append((self.name, grid, block, args, shared_mem, dynamic))
 
 
@@ -83,6 +102,7 @@ class Cupy:
         self.cuda = SimpleNamespace(
             Device=lambda number: device,
             Stream=Stream,
+            Event=Event,
             get_current_stream=lambda: SimpleNamespace(record=lambda: "what was queued"),
             runtime=SimpleNamespace(
                 CUDARuntimeError=self.CUDARuntimeError,
@@ -117,7 +137,7 @@ def cupy(monkeypatch):
 
 def test_launch(cupy, cuda_compiler):
     runtime = CupyRuntime()
-    assert runtime.arch == 90
+    assert (runtime.arch, runtime.multiprocessors) == (90, 132)
     x, weight, out = (runtime.empty(shape, np.float32) for shape in ((3, 5), (7, 5), (3, 7)))
     for _ in range(2):
         linear.forward(runtime, x, weight, None, out, relu=True)
@@ -163,7 +183,29 @@ def test_copies_and_graphs_use_the_stream(cupy, cuda_compiler):
     assert (runtime.copy_out(out) == 1).all()
     runtime.synchronize()
     assert runtime._stream.log == [
-        *("set", "synchronize", "begin thread local", "end", "replay", "get", "synchronize")
+        *("set", "synchronize", "begin thread local", "launch", "end"),
+        *("replay", "get", "synchronize"),
+    ]
+
+
+def test_a_second_stream_is_forked_and_joined(cupy, cuda_compiler):
+    """By events alone, which is how a capture of one stream takes in the other."""
+    runtime = CupyRuntime()
+    out = runtime.empty((4,), np.float32)
+    first = runtime._stream
+    with runtime.capture() as graph:
+        fork = runtime.event()
+        with runtime.stream(1):
+            second = runtime._stream
+            runtime.wait(fork)
+            elementwise.fill(runtime, out, 0.0)
+            join = runtime.event()
+        runtime.wait(join)
+    graph.replay()
+    assert first is not second
+    assert second.log == ["wait for event after 1", "launch", "record"]
+    assert first.log == [
+        *("begin thread local", "record", "wait for event after 2", "end", "replay")
     ]
 
 

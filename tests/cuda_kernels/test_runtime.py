@@ -148,7 +148,7 @@ def test_a_thread_captures_only_its_own_launches(runtime):
     np.testing.assert_array_equal(runtime.copy_out(elsewhere), 2.0)
 
 
-def test_scratch_is_a_thread_s_own_and_stays(runtime):
+def test_scratch_is_a_thread_s_and_a_stream_s_own_and_stays(runtime):
     def mine():
         return runtime.address(runtime.scratch("sums", 64, np.float32))
 
@@ -157,6 +157,32 @@ def test_scratch_is_a_thread_s_own_and_stays(runtime):
     assert addresses[0] == addresses[1] != addresses[2] == addresses[3]
     assert runtime.address(runtime.scratch("others", 64, np.float32)) != addresses[0]
     assert runtime.scratch("sums", 32, np.float64).shape == (32,)
+    with runtime.stream(1):
+        beside = mine()
+        assert beside == mine()
+    assert beside not in addresses
+    assert mine() == addresses[0]
+
+
+def test_a_graph_of_two_streams(runtime):
+    """Stream 1 doubles what stream 0 has added up, and that goes on when it has."""
+    total, twice = (to_device(runtime, np.zeros(5, np.float32)) for _ in range(2))
+    one = to_device(runtime, np.ones(5, np.float32))
+    elementwise.accumulate(runtime, total, one)
+    with runtime.capture() as graph:
+        elementwise.accumulate(runtime, total, one)
+        fork = runtime.event()
+        with runtime.stream(1):
+            runtime.wait(fork)
+            for _ in range(2):
+                elementwise.accumulate(runtime, twice, total)
+            join = runtime.event()
+        runtime.wait(join)
+        elementwise.accumulate(runtime, total, twice)
+    for _ in range(2):
+        graph.replay()
+    np.testing.assert_array_equal(runtime.copy_out(twice), 4 + 2 * 7)
+    np.testing.assert_array_equal(runtime.copy_out(total), 2 + 4 + 1 + 18)
 
 
 def test_a_graph_holds_launches_and_nothing_else():

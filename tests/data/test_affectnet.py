@@ -55,6 +55,15 @@ def test_lists_give_labels_and_parts(tmp_path: Path) -> None:
     )
 
 
+def test_contempt_of_lists_on_request(tmp_path: Path) -> None:
+    dataset = read("affectnet", write_lists(tmp_path), contempt=True)
+    found = dict(zip(dataset.files, zip(dataset.labels, dataset.splits, strict=True), strict=True))
+    assert found["7/a7.jpg"] == (7, "train")
+    assert found["7/b7.JPG"] == (7, "test")
+    assert len(found) == 16
+    assert dataset.notes[0] == "Faces are cut out by the boxes of the lists."
+
+
 def test_a_list_without_a_header(tmp_path: Path) -> None:
     dataset = read("affectnet", write_lists(tmp_path, header=""))
     assert dataset.splits.count("test") == 7
@@ -170,6 +179,13 @@ def test_numbers_give_labels_and_parts(tmp_path: Path) -> None:
         for n, label in LABELS.items()
     }
     assert dataset.notes[0] == "2 images of 'contempt' left out: not one of the 7 classes."
+
+
+def test_contempt_of_numbers_on_request(tmp_path: Path) -> None:
+    dataset = read("affectnet", write_numbers(tmp_path), contempt=True)
+    found = dict(zip(dataset.files, dataset.labels, strict=True))
+    assert found["train_set/images/7.jpg"] == found["val_set/images/7.jpg"] == 7
+    assert len(found) == 16
 
 
 def test_one_set_alone(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_targets_are_kept(multi_target: bool, tmp_path: Path) -> None:
     dataset = shared(striped(5), multi_target=multi_target)
     for build in (lambda: dataset, lambda: pytest.fail("was not stored")):
         with open_tree(tmp_path / "set") as tree:
-            assert_equal(cache.cached(tree, "ferplus", WHOLE, {}, build), dataset)
+            assert_equal(cache.cached(tree, "ferplus", WHOLE, 7, {}, build), dataset)
 
 
 def test_the_name_is_not_part_of_an_entry(spec: DatasetSpec, reads: list[str]) -> None:
@@ -123,6 +123,15 @@ def test_crops_and_options_have_entries_of_their_own(spec: DatasetSpec, reads: l
     for crop, options in ((None, {}), (Crop(0, 0, 0.5, 0.5), {}), (None, {"subject": r"\d"})):
         load(spec, crop, options)
     assert reads == ["read"] * 3
+
+
+def test_contempt_has_an_entry_of_its_own(spec: DatasetSpec, reads: list[str]) -> None:
+    basic, whole = load(spec), load(spec, contempt=True)
+    assert (basic.classes, whole.classes) == (7, 8)
+    assert (len(basic), len(whole)) == (2, 3)
+    assert_equal(basic, load(spec))
+    assert_equal(whole, load(spec, contempt=True))
+    assert reads == ["read"] * 2
 
 
 def test_a_changed_loader_is_seen(

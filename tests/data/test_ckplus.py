@@ -35,6 +35,17 @@ def test_ck48(tmp_path: Path) -> None:
     )
 
 
+def test_contempt_of_ck48_on_request(tmp_path: Path) -> None:
+    folder = tmp_path / "up" / "CK+48"
+    write_images(folder, *CK48, "contempt/S138_008_00000007.png")
+    dataset = read_in_every_form("ckplus", folder, contempt=True)
+    found = dict(zip(dataset.files, dataset.labels, strict=True))
+    assert found == {**CK48, "contempt/S138_008_00000007.png": 7}
+    assert dataset.groups[dataset.labels.tolist().index(7)] == "S138_008"
+    assert dataset.classes == 8
+    assert dataset.notes == ("No image of neutral.",)
+
+
 def test_strange_images_are_listed(tmp_path: Path) -> None:
     write_images(tmp_path, *CK48, "anger/cover.png")
     assert [entry.file for entry in read("ckplus", tmp_path).skipped] == ["anger/cover.png"]
@@ -77,6 +88,15 @@ def test_the_full_set(tmp_path: Path) -> None:
     assert "4 of 7 sequences have no label and are left out." in dataset.notes
 
 
+def test_contempt_of_the_full_set_on_request(tmp_path: Path) -> None:
+    write_sequence(tmp_path, "S005_001", 3, "3.0")
+    write_sequence(tmp_path, "S011_001", 5, "2.0")
+    dataset = read("ckplus", tmp_path, contempt=True)
+    assert dataset.labels.tolist() == [1, 1, 1, 7, 7, 7]
+    assert dataset.files[3] == "S011/001/S011_001_00000003.png"
+    assert not any("contempt" in note for note in dataset.notes)
+
+
 @pytest.mark.parametrize(
     ("number", "label"), [(0, 6), (1, 0), (3, 1), (4, 2), (5, 3), (6, 4), (7, 5)]
 )
@@ -98,6 +118,9 @@ def test_the_csv(tmp_path: Path) -> None:
     assert dataset.labels.tolist() == list(range(7))
     assert dataset.skipped == ()
     assert "1 image of 'contempt' left out: not one of the 7 classes." in dataset.notes
+    dataset = read("ckplus", tmp_path, contempt=True)
+    assert dataset.labels.tolist() == list(range(8))
+    assert not any("contempt" in note for note in dataset.notes)
 
 
 def test_the_real_ck48() -> None:
@@ -105,6 +128,11 @@ def test_the_real_ck48() -> None:
     assert np.bincount(dataset.labels, minlength=7).tolist() == [135, 177, 75, 207, 84, 249, 0]
     assert "54 images of 'contempt' left out: not one of the 7 classes." in dataset.notes
     assert dataset.skipped == ()
+    whole = read("ckplus", real("ck48.zip"), contempt=True)
+    assert np.bincount(whole.labels).tolist() == [135, 177, 75, 207, 84, 249, 0, 54]
+    basic = whole.select(np.flatnonzero(whole.labels < 7))
+    assert basic.files == dataset.files
+    np.testing.assert_array_equal(basic.images, dataset.images)
     sequences = dict(zip(dataset.groups, dataset.subjects, strict=True))
     assert len(sequences) == 309
     assert all(group.startswith(subject + "_") for group, subject in sequences.items())

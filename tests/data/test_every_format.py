@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fercore.config import study_from
-from fercore.data.dataset import CLASSES
+from fercore.data.dataset import BASIC
 from fercore.study_data import StudyData, load_study
 from tests.data import test_affectnet, test_ferplus, test_rafdb
 from tests.data.test_pixel_csv import text, write
@@ -90,9 +90,9 @@ def test_any_is_a_source_or_a_target(source: str, trees: Path) -> None:
         rows = np.concatenate(list(entry.parts.rows().values()))
         assert sorted(rows) == list(range(len(entry.dataset)))
         assert all(len(part) for part in entry.parts.rows().values())
-        assert set(entry.dataset.labels) == set(range(len(CLASSES)))
+        assert set(entry.dataset.labels) == set(range(BASIC))
     for target in targets:
-        assert data.shared_classes(target) == tuple(range(len(CLASSES)))
+        assert data.shared_classes(target) == tuple(range(BASIC))
 
 
 @pytest.mark.parametrize(("name", "people"), [("kdef", 6), ("rafd", 5)])

@@ -63,6 +63,21 @@ def test_strange_files_and_classes_are_told(tmp_path: Path) -> None:
     assert "1 image of 'contempt' left out: not one of the 7 classes." in dataset.notes
 
 
+def test_contempt_on_request(tmp_path: Path) -> None:
+    write_images(tmp_path, *FACES, "train/contempt/Training_1.jpg")
+    dataset = read("fer2013", tmp_path, contempt=True)
+    assert dataset.labels[dataset.files.index("train/contempt/Training_1.jpg")] == 7
+    assert len(dataset) == len(FACES) + 1
+
+
+def test_no_row_of_the_csv_is_contempt(tmp_path: Path) -> None:
+    rows = [*map(row, range(70)), row(0).replace("0,", "7,", 1)]
+    dataset = read("fer2013", write(tmp_path / "fer2013.csv", *rows), contempt=True)
+    assert [entry.reason for entry in dataset.skipped] == ["label '7' is not one of 0 to 6"]
+    assert dataset.classes == 8
+    assert "No image of contempt." in dataset.notes
+
+
 def test_a_csv_is_read_in_every_form(tmp_path: Path) -> None:
     (tmp_path / "up" / "fer2013").mkdir(parents=True)
     write(tmp_path / "up" / "fer2013" / "fer2013.csv", *map(row, range(14)))

@@ -61,6 +61,13 @@ def test_labels_are_joined_by_row(tmp_path: Path) -> None:
     assert dataset.notes[1] == "Left out of 12 images: 1 contempt, 1 not a face, 1 unknown."
 
 
+def test_contempt_on_request(tmp_path: Path) -> None:
+    dataset = read("ferplus", write_both(tmp_path, BALLOTS), contempt=True)
+    assert dataset.files[7] == "fer2013.csv:10"  # the row whose votes are for contempt
+    assert dataset.labels.tolist() == [*(ELECTED[c] for c in range(7)), 7, ELECTED[0], ELECTED[1]]
+    assert dataset.notes[1] == "Left out of 12 images: 1 not a face, 1 unknown."
+
+
 @pytest.mark.parametrize(
     ("ballot", "word"),
     [
@@ -259,6 +266,27 @@ def test_training_images_have_targets_and_others_their_majority(
     assert (
         dataset.notes[2]
         == "Validation and test labels are the majority's, and so are their images."
+    )
+
+
+@pytest.mark.parametrize("labels", ["probability", "multi-target"])
+def test_contempt_has_its_share_on_request(labels: Labels, tmp_path: Path) -> None:
+    """It leads in the third row and follows in the fourth; the other rows stay what they are."""
+    write_both(tmp_path, MIXED)
+    basic = read("ferplus", tmp_path, labels=labels)
+    dataset = read("ferplus", tmp_path, labels=labels, contempt=True)
+    assert [int(file.split(":")[1]) - 2 for file in dataset.files] == [0, 1, 2, 3, 6, 8, 9, 11]
+    assert dataset.labels.tolist() == [6, 0, 7, 0, 3, 2, 4, 5]
+    assert dataset.targets is not None
+    assert basic.targets is not None
+    assert dataset.targets.shape == (8, 8)
+    assert dataset.targets[2].tolist() == pytest.approx([0.4, 0, 0, 0, 0, 0, 0, 0.6])
+    assert dataset.targets[3].tolist() == pytest.approx([0.6, 0, 0, 0, 0, 0, 0, 0.4])
+    rest = [0, 1, 4, 5, 6, 7]
+    np.testing.assert_array_equal(dataset.targets[rest, :7], basic.targets[[0, 1, 3, 4, 5, 6]])
+    assert not dataset.targets[rest, 7].any()
+    assert dataset.notes[1] == (
+        "Left out of 12 images: 1 not a face, 1 unknown, 2 without a majority."
     )
 
 

@@ -75,6 +75,18 @@ def test_other_folders_and_files_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_contempt_on_request(tmp_path: Path) -> None:
+    write_images(tmp_path, "happy/1.png", "misc/1.png", "test/7_Contempt/1.png")
+    dataset = read("folder", tmp_path, contempt=True)
+    assert dataset.files == ("happy/1.png", "test/7_Contempt/1.png")
+    assert dataset.labels.tolist() == [3, 7]
+    assert dataset.splits == ("", "test")
+    assert dataset.notes[0] == "1 image of 'misc' left out: not one of the 8 classes."
+    assert dataset.notes[-1] == "No image of angry, disgust, fear, sad, surprise, neutral."
+    with pytest.raises(FercoreError, match="every image is 'happy'"):
+        read("folder", tmp_path)
+
+
 def test_equal_names_in_different_folders_are_different_images(tmp_path: Path) -> None:
     write_images(tmp_path, "happy/a/1.png", "happy/b/1.png", "sad/a/1.png", "sad/a/1.jpg")
     assert len(read("folder", tmp_path)) == 4

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fercore.data import DatasetSpec, load
-from fercore.data.dataset import CLASSES, SIZE, Dataset, Skipped
+from fercore.data.dataset import BASIC, CLASSES, SIZE, Dataset, Skipped
 from fercore.data.inspect import ALL, contact_sheet, describe, render_text
 from fercore.data.parts import Parts
 from fercore.data.splits import split
@@ -134,7 +134,7 @@ def test_published_fer2013_counts_add_up():
     for part, total in {"train": 28709, "validation": 3589, "test": 3589, ALL: 35887}.items():
         assert sum(inspection.published_classes[part].values()) == total
         assert inspection.published_sizes.get(part, total) == total
-    for name in CLASSES:
+    for name in CLASSES[:BASIC]:
         by_part = [inspection.published_classes[part][name] for part in ("train", "validation")]
         by_part.append(inspection.published_classes["test"][name])
         assert sum(by_part) == inspection.published_classes[ALL][name]
@@ -147,6 +147,28 @@ def test_ck48_meets_its_published_counts():
 
     assert "Every published count is met." in text
     assert "927 images, 106 subjects" in text
+    assert "contempt" not in text.split("Notes")[0]
+
+
+def test_contempt_of_ck48_meets_its_published_count():
+    spec = DatasetSpec("ckplus", "ckplus", real("ck48.zip"))
+    dataset = load(spec, contempt=True, cache=False)
+
+    text = render_text(describe(dataset, split(dataset)))
+
+    assert "Every published count is met." in text
+    assert "981 images, 118 subjects" in text
+
+
+def test_contempt_has_a_line_where_it_is_asked_for():
+    dataset = make_dataset([0, 1, 7, 7, 0, 1] * 5, format="ckplus", classes=8)
+
+    text = render_text(describe(dataset, split(dataset)))
+
+    line = next(line.split() for line in text.splitlines() if line.startswith("contempt"))
+    assert line[-2:] == ["10", "(54)"]
+    total = next(line.split() for line in text.splitlines() if line.startswith("all"))
+    assert total[-2:] == ["30", "(981)"]
 
 
 # -- contact sheet -----------------------------------------------------------------------------
@@ -181,6 +203,16 @@ def test_every_class_has_its_row_of_faces(tmp_path):
     assert sorted(shades_in_row(pixels, 3)) == [30, 40]
     assert shades_in_row(pixels, 6) == [50]
     assert shades_in_row(pixels, 1) == []
+
+
+def test_contempt_has_the_last_row_of_faces(tmp_path):
+    basic = flat([10, 20], [0, 6])
+    whole = replace(flat([10, 20, 30], [0, 6, 7]), classes=8)
+
+    pixels = sheet(whole, tmp_path)
+
+    assert shades_in_row(pixels, 7) == [30]
+    assert len(pixels) == len(sheet(basic, tmp_path)) + 96 + 16 + 8
 
 
 def test_people_come_once_before_they_come_again(tmp_path):

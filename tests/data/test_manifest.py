@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,32 @@ def test_names_with_commas_quotes_and_foreign_bytes_survive(tmp_path, parts):
     manifest.write(path, dataset, parts)
 
     assert np.array_equal(manifest.read(path, dataset).train, parts.train)
+
+
+def test_contempt_is_read_back_where_it_is_a_class(tmp_path, parts):
+    dataset = make_dataset([0, 7, 2, 7], name="lab", classes=8)
+    path = tmp_path / "lab.csv"
+
+    manifest.write(path, dataset, parts)
+
+    assert path.read_text().splitlines()[2].split(",")[:4] == ["contempt/1.png", "", "", "contempt"]
+    assert np.array_equal(manifest.read(path, dataset).train, parts.train)
+
+
+def test_a_manifest_with_contempt_for_a_set_without(tmp_path, parts):
+    whole = make_dataset([0, 7, 2, 0], name="lab", classes=8)
+    manifest.write(tmp_path / "lab.csv", whole, parts)
+    basic = replace(whole.select([0, 2, 3]), classes=7)
+
+    with pytest.raises(FercoreError, match=r"no image 'contempt/1.png'; .*\(--contempt\)"):
+        manifest.read(tmp_path / "lab.csv", basic)
+
+
+def test_contempt_is_no_label_of_a_set_without(written, dataset):
+    change(written, 3, ",disgust", ",contempt")
+
+    with pytest.raises(FercoreError, match=r"unknown label 'contempt'; .*surprise, neutral$"):
+        manifest.read(written, dataset)
 
 
 def test_an_empty_split_leaves_an_image_out(written, dataset):

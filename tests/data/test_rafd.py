@@ -36,6 +36,16 @@ def test_names_give_subject_label_and_pose(tmp_path: Path) -> None:
     )
 
 
+def test_contempt_on_request(tmp_path: Path) -> None:
+    contempt = "Rafd090_73_Moroccan_male_contemptuous_frontal.jpg"
+    write_images(tmp_path, *FACES, contempt, contempt.replace("090", "045"))
+    dataset = read("rafd", tmp_path, contempt=True)
+    found = zip(dataset.files, dataset.subjects, dataset.labels, strict=True)
+    assert {file: (of, label) for file, of, label in found} == {**FACES, contempt: ("73", 7)}
+    assert dataset.groups[dataset.files.index(contempt)] == "73_contempt"
+    assert not any("left out" in note for note in dataset.notes)
+
+
 def test_cameras_and_gazes(tmp_path: Path) -> None:
     names = [
         f"Rafd{camera}_01_Caucasian_female_{word}_{gaze}.jpg"

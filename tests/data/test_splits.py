@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from fercore.data.dataset import CLASSES, SPLITS, Dataset
+from fercore.data.dataset import BASIC, SPLITS, Dataset
 from fercore.data.parts import Parts, leaked_twins
 from fercore.data.splits import k_fold, leave_one_subject_out, part_of_training, split
 from fercore.errors import FercoreError
@@ -36,7 +36,7 @@ def assert_disjoint(dataset: Dataset, parts: Parts, *columns: tuple[str, ...]) -
 
 
 def class_counts(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    return np.bincount(dataset.labels[rows], minlength=len(CLASSES))
+    return np.bincount(dataset.labels[rows], minlength=BASIC)
 
 
 @st.composite
@@ -44,7 +44,7 @@ def datasets(draw: st.DrawFn) -> Dataset:
     """Small sets with people or without, sequences, and some images that occur several times."""
     people = draw(st.integers(0, 12))
     count = draw(st.integers(12, 60))
-    label = st.integers(0, len(CLASSES) - 1)
+    label = st.integers(0, BASIC - 1)
     labels = draw(st.lists(label, min_size=count, max_size=count))
     owner = [f"p{i % people}" if people else "" for i in range(count)]
     groups = [f"g{i % 20}" if draw(st.booleans()) else "" for i in range(count)]

@@ -27,6 +27,15 @@ def test_names_give_subject_and_label(tmp_path: Path) -> None:
     assert "Images by intensity: high 6, slight 2." in dataset.notes
 
 
+def test_contempt_on_request(tmp_path: Path) -> None:
+    more = {"dfh_contempt_x/f01_x_cg.jpg": ("f01", 7), "dfs_contempt_x/m03_x_zz.jpg": ("m03", 7)}
+    write_images(tmp_path, *FACES, *more)
+    dataset = read("tfeid", tmp_path, contempt=True)
+    found = zip(dataset.files, dataset.subjects, dataset.labels, strict=True)
+    assert {file: (subject, label) for file, subject, label in found} == {**FACES, **more}
+    assert dataset.notes == ("Images by intensity: high 7, slight 3.",)
+
+
 def test_nested_folders(tmp_path: Path) -> None:
     root = tmp_path / "dfh_all" / "dfh_un-rimmed"
     write_images(root, *FACES)

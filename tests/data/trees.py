@@ -57,10 +57,16 @@ def zip_folder(folder: Path, zipped: Path, prefix: str = "") -> Path:
 
 
 def read(
-    format: str, path: Path, crop: Crop | None = None, name: str = "x", **options: Any
+    format: str,
+    path: Path,
+    crop: Crop | None = None,
+    name: str = "x",
+    *,
+    contempt: bool = False,
+    **options: Any,
 ) -> Dataset:
     """Load without the cache."""
-    return load(DatasetSpec(name, format, path), crop, options, cache=False)
+    return load(DatasetSpec(name, format, path), crop, options, contempt=contempt, cache=False)
 
 
 def read_in_every_form(format: str, folder: Path, **options: Any) -> Dataset:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import settings
 
-from fercore.data.dataset import CLASSES, SIZE, Dataset
+from fercore.data.dataset import BASIC, CLASSES, SIZE, Dataset
 
 steady = settings(deadline=None, derandomize=True)
 """For properties: the same examples in every run, however busy the machine."""
@@ -41,6 +41,7 @@ def make_dataset(
     *,
     name: str = "faces",
     format: str = "folder",
+    classes: int = BASIC,
 ) -> Dataset:
     """A dataset with these columns; rows whose ``contents`` are equal are identical images."""
     count = len(labels)
@@ -56,13 +57,14 @@ def make_dataset(
         groups=tuple(groups or [""] * count),
         splits=tuple(splits or [""] * count),
         sha256=tuple(fingerprint(content) for content in contents),
+        classes=classes,
     )
 
 
 def make_jaffe(subjects: dict[str, int] = JAFFE_SUBJECTS, name: str = "jaffe") -> Dataset:
     """A dataset with JAFFE's people, each with that many images, classes in turn."""
     people = [subject for subject, count in subjects.items() for _ in range(count)]
-    labels = [i % len(CLASSES) for count in subjects.values() for i in range(count)]
+    labels = [i % BASIC for count in subjects.values() for i in range(count)]
     return make_dataset(labels, people, name=name, format="jaffe")
 
 
@@ -73,7 +75,7 @@ def make_tfeid(seed: int) -> Dataset:
         (f"{sex}{number:02d}", label)
         for sex in "fm"
         for number in range(1, 21)
-        for label in range(len(CLASSES))
+        for label in range(BASIC)
         for _ in range(1 if CLASSES[label] == "neutral" else 2)
         if random.random() < 0.98
     ]
@@ -87,7 +89,7 @@ def make_mug(seed: int) -> Dataset:
     takes = [
         (f"{number:03d}", label, f"{number:03d}/{CLASSES[label]}/take{take:03d}")
         for number in range(1, 53)
-        for label in range(len(CLASSES))
+        for label in range(BASIC)
         for take in range(random.integers(1, 5))
     ]
     frames = round(7352 / len(takes))

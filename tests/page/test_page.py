@@ -1,6 +1,7 @@
 """The page of whole run directories: what it says, and that it is sound HTML that loads nothing."""
 
 import itertools
+import json
 
 import msgspec
 import pytest
@@ -227,7 +228,7 @@ def test_recall_by_class_and_its_change(tmp_path):
     source, target = elements(by_id(document, "recall"), "table")
     # BL gets the first 18 of 21 source images right, three a class; FC 50 the first 12.
     assert rows(source)["BL"] == [*["100"] * 6, "0"]
-    assert rows(source)["FC 50"] == [*["100 ±0"] * 4, *["0 \N{MINUS SIGN}100"] * 2, "0 ±0"]
+    assert rows(source)["FC 50"] == [*["100 0"] * 4, *["0 \N{MINUS SIGN}100"] * 2, "0 0"]
     assert rows(target)["FU 100"][5] == "67 +67"
     assert rows(target)["strategy"][0] == "angry n=3"
 
@@ -251,11 +252,31 @@ def test_how_it_was_made_can_be_read_and_repeated(tmp_path):
     (table,) = elements(section, "table")
     cells = rows(table)
     assert cells["tgt-FC-50"] == ["tested", "all", "3 of 3", "2 (target 62.5 %)", "60 s"]
-    assert "7 min of training" in words(section)
+    assert "7 min of training in all. Energy was not measured." in words(section)
     assert "abacus" in words(section)
     command, settings = (words(e) for e in elements(section, "pre"))
     assert command == "fercore-train protocol study.toml --out again"
     assert 'strategies = ["BL", "FC", "FU", "TO"]' in settings
+
+
+def test_energy_stands_beside_time_as_far_as_it_was_read(tmp_path):
+    folder = finished(tmp_path / "run")
+    for run, epochs in (("BL", 2), ("tgt-FC-50", 3)):
+        metrics = folder.path / "runs" / run / "metrics.jsonl"
+        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+        for line in lines[:epochs]:
+            line["joules"] = {"processor": 1500.0}
+        metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    section = by_id(show(folder), "making")
+    cells = rows(elements(section, "table")[0])
+    assert cells["run"][-2:] == ["time", "energy, processor"]
+    assert [cells[run][-1] for run in ("BL", "tgt-FC-50", "tgt-FC-100")] == [
+        *("3 kJ, a part", "4.5 kJ", "not read")
+    ]
+    assert (
+        "7 min of training in all took 7.5 kJ of the processor (counted in 2 min of that, not in "
+        "the rest), other programs included."
+    ) in words(section)
 
 
 def test_every_target_has_its_part(tmp_path):

@@ -80,3 +80,10 @@ def test_marks_can_be_seen(colours):
     for number in range(svg.SERIES):
         bar = mixed(colours[f"s{number}"], 0.75, colours["page"])
         assert contrast(bar, channels(colours["page"])) >= 3
+
+
+def test_what_is_folded_is_printed():
+    """In Chromium's PDF the rule shows what is folded; exceptions hide it again."""
+    paper = STYLE.partition("@media print")[2]
+    assert "details::details-content { content-visibility: visible; block-size: auto; }" in paper
+    assert "details:not" not in paper

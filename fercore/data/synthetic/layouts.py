@@ -17,7 +17,7 @@ class Shot:
 
     file: str  # path inside the dataset, or the Usage of a csv row
     subject: str
-    label: str  # one of CLASSES, or contempt
+    label: str  # one of CLASSES
     expression: str  # what is shown, which a wrong label does not tell
     take: int = 1
     frame: int = 0

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fercore.data import DatasetSpec, load
-from fercore.data.dataset import CLASSES, Dataset
+from fercore.data.dataset import BASIC, CLASSES, Dataset
 from fercore.data.synthetic import STUDY, write_dataset, write_study
 from fercore.data.synthetic.camera import photograph
 from fercore.data.synthetic.layouts import Shot, plan
@@ -103,7 +103,7 @@ def test_fer2013_is_a_csv_of_three_columns(tmp_path: Path) -> None:
     assert len(rows) == written
     assert {row["Usage"] for row in rows} == {"Training", "PublicTest", "PrivateTest"}
     for row in rows:
-        assert 0 <= int(row["emotion"]) < len(CLASSES)
+        assert 0 <= int(row["emotion"]) < BASIC
         values = [int(value) for value in row["pixels"].split(" ")]
         assert len(values) == 48 * 48
         assert 0 <= min(values) <= max(values) <= 255
@@ -170,11 +170,11 @@ def test_classes_are_told_apart_by_the_nearest_mean(
     else:
         train = np.array([subject[1:] < "13" for subject in dataset.subjects])
     features, labels = gradient_histograms(dataset.images), dataset.labels
-    means = np.stack([features[train & (labels == c)].mean(axis=0) for c in range(len(CLASSES))])
+    means = np.stack([features[train & (labels == c)].mean(axis=0) for c in range(BASIC)])
     nearest = ((features[~train, None] - means) ** 2).sum(axis=2).argmin(axis=1)
     truth = labels[~train]
-    recall = [np.mean(nearest[truth == c] == c) for c in range(len(CLASSES)) if c in truth]
-    assert len(recall) == len(CLASSES)
+    recall = [np.mean(nearest[truth == c] == c) for c in range(BASIC) if c in truth]
+    assert len(recall) == BASIC
     assert np.mean(recall) > least
 
 
