@@ -157,7 +157,7 @@ class FercoreStep:
         )
         self.statistics = backend.empty((4,), "float64")
         backend.fill(self.statistics, 0.0)
-        self.plan = record(backend, self.program)
+        self.plan = record(backend, self.program, two_streams=True)
 
     def loss(self) -> float:
         """Of the batch, without dropout."""

@@ -39,6 +39,10 @@ own. PATH is a folder, csv or zip file.
 """
 
 
+READING = ("--crop", "--option")
+"""Flags about one dataset, which commands that read several do not have."""
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a mistake as one line, like every other error."""
 
@@ -95,7 +99,11 @@ def _unknown(argument: str, command: str, parser: Parser) -> str:
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
     )
     known = re.findall(r"--[\w-]+", commands.choices[command].format_usage())
-    hint = did_you_mean(argument, known) if argument.startswith("-") else "remove it"
+    if argument.partition("=")[0] in READING and "--set" in known:
+        hint = "a study's file has crop and options of each dataset; of the source, --set too: "
+        hint += "source.crop=[0.1,0.1,0.9,0.9], source.options.KEY=VALUE"
+    else:
+        hint = did_you_mean(argument, known) if argument.startswith("-") else "remove it"
     return f"{command} does not know {argument!r}; {hint} (see fercore-train {command} --help)"
 
 

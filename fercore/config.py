@@ -161,7 +161,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     Attributes:
         source: the dataset whose memory is tested; without it, faces are drawn
-        targets: the datasets to adapt to
+        targets: the datasets to adapt to; each may have a crop and options, too
         strategies: the columns of the table
         amounts: percent of a target's training images
         contempt: whether it is an eighth class; few sets have images of it
@@ -288,7 +288,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise FercoreError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FercoreError(f"{path}: is not valid TOML ({error})") from None
+        mend = "; put text with a backslash in single quotes" if "\\" in str(error) else ""
+        raise FercoreError(f"{path}: is not valid TOML ({error}){mend}") from None
 
 
 def _check_shapes(table: Table, where: str, targets: type | tuple[type, ...] = list) -> None:

@@ -71,7 +71,7 @@ def make_table(found: Evidence, data_notes: Sequence[str] = ()) -> Table:
         blocks=tuple(_block(found, target, order) for target in found.targets),
         answers=tuple(questions.ask(found)),
         unanswered=f"Networks cannot be compared image by image: {missing}" if missing else "",
-        notes=(*_notes(records, found.targets), *data_notes),
+        notes=(*_notes(records, found.targets), *_single_people(found), *data_notes),
     )
 
 
@@ -265,6 +265,23 @@ def _notes_on(target: Target) -> list[str]:
             "mechanically; the rows for shared classes leave its images and its output out."
         )
     return notes
+
+
+def _single_people(found: Evidence) -> list[str]:
+    """Why a set's intervals are missing, although its answers are known."""
+    alone = {
+        name
+        for target in found.targets
+        for column in target.cells
+        if (one := found.memory.get((target.name, column)))
+        for name, known in ((target.source, one.source), (target.name, one.target))
+        if known.interval is None
+    }
+    return [
+        f"All test images of {name} show one person: nothing tells how well others would be "
+        "recognised, so no interval stands there."
+        for name in sorted(alone)
+    ]
 
 
 # -- layouts ----------------------------------------------------------------------------------

@@ -89,13 +89,20 @@ def rows(pairs: Sequence[Comparison]) -> list[PairRow]:
     return [_row(pair, judgement) for pair in pairs for judgement in pair.judgements]
 
 
+_UNITS = {
+    "subject": ("person", "people"),
+    "sequence": ("sequence", "sequences"),
+    "image": ("image", "images"),
+}
+
+
 def _row(pair: Comparison, judgement: Judgement) -> PairRow:
-    plural = {"subject": "people", "sequence": "sequences", "image": "images"}[judgement.unit]
+    one, several = _UNITS[judgement.unit]
     return PairRow(
         pair=f"{column_name(pair.first)} {MINUS} {column_name(pair.second)}",
         difference=points(pair.difference),
         seeds=points_range(pair.over_seeds.interval),
-        unit=f"{judgement.units:,} {plural}",
+        unit=f"{judgement.units:,} {one if judgement.units == 1 else several}",
         interval=points_range(judgement.interval),
         p=f"{judgement.p:.2g}",
         p_holm=f"{judgement.p_holm:.2g}",

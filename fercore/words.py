@@ -17,8 +17,12 @@ def percent(share: float) -> str:
 
 
 def signed(number: float, digits: int = 0) -> str:
-    """A change, with a sign unless it is nought."""
-    text = f"{number:+.{digits}f}"
+    """A change, with a sign unless it is nought.
+
+    Equal changes look equal, however they were computed: what floating point adds to 1.75 is cut
+    off before it decides the last digit.
+    """
+    text = f"{round(number, 9):+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 
 

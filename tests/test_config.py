@@ -313,6 +313,10 @@ def test_files_that_cannot_be_read(tmp_path):
         ("[source]\nname = 'jaffe'", "missing required field path"),
         ("source = 'jafe=/x'", r"study.toml \[source\]: 'jafe' is not .* did you mean 'jaffe'"),
         ("seed = 1\nseed = 2", "is not valid TOML"),
+        (
+            r'splits = "a\d"',
+            r"is not valid TOML \(.*\); put text with a backslash in single quotes",
+        ),
         ("[[strategies]]\nname = 'x'", r"head a strategy's own table \[\[strategy\]\]"),
         ("recipe = 3", r"\[recipe\]: expected a table"),
         ("targets = 'jaffe=/x'", r"\[targets\]: expected a list"),

@@ -6,6 +6,8 @@ p-value 2 / 2^d, and on the source Holm's correction for 12 pairs leaves five of
 BL, FU 50 and FU 100 against TO, and FU 100 against FC 100.
 """
 
+import re
+
 import pytest
 
 from fercore import evidence, questions, versus
@@ -147,6 +149,14 @@ def test_every_pair_is_listed_with_its_p_values(folder):
     assert float(row.p) == pytest.approx(2 / 2**14, rel=0.05)
     assert float(row.p_holm) == pytest.approx(12 * 2 / 2**14, rel=0.05)
     assert row.verdict == "worse"
+
+
+def test_a_pair_judged_by_one_person_says_so(folder):
+    manifest = folder.path / "splits" / "tgt.csv"
+    manifest.write_text(re.sub(r",test\d,", ",anna,", manifest.read_text()))
+    _, comparisons = asked(folder)
+    rows = versus.rows(comparisons.pairs["tgt", "tgt"])
+    assert {row.unit for row in rows} == {"1 person", "21 images"}
 
 
 def test_pairs_tell_how_other_trainings_would_differ(tmp_path):

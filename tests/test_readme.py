@@ -1,5 +1,6 @@
 """What the README shows works: its commands are the ones that are run, its strategy is one."""
 
+import code
 import re
 import tomllib
 from pathlib import Path
@@ -59,6 +60,24 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert commands[1] in (ROOT / ".ci/run").read_text().splitlines()
 
 
+class Interpreter(code.InteractiveConsole):
+    """Python's prompt, where a block ends with an empty line, and which here stops at an error."""
+
+    def showtraceback(self):
+        raise
+
+    def showsyntaxerror(self, *args, **kwargs):
+        raise
+
+
+def paste(block: str, names: dict) -> dict:
+    """The names that a block leaves, pasted at a prompt that knows ``names``."""
+    prompt = Interpreter(dict(names))
+    for line in [*block.splitlines(), ""]:
+        prompt.push(line)
+    return prompt.locals
+
+
 def test_a_network_is_used_as_the_readme_does(tmp_path, monkeypatch):
     for package in ("cv2", "onnx", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed")
@@ -74,7 +93,8 @@ def test_a_network_is_used_as_the_readme_does(tmp_path, monkeypatch):
     assert len(blocks) == 3
     names: dict = {}
     for block in blocks:
-        exec(block, names)
+        used = {name: names[name] for name in ("model", "backend") if name in names}
+        names |= paste(block, used)
     (face,) = names["predictions"]
     assert face.found
     assert names["not_read"] == []

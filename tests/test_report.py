@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import msgspec
 import pytest
@@ -84,6 +85,20 @@ def test_every_figure_has_its_interval_from_the_answers(answered):
                 (bound[0] in f"+{MINUS}") == (name in ("forgetting", "gain") and number != 0)
                 for bound, number in zip(text.split(".."), read, strict=False)
             )
+
+
+def test_intervals_that_a_single_person_cannot_give_are_explained(answered, tmp_path):
+    table, _ = answered
+    assert not any("show one person" in note for note in table.notes)
+    folder = StudyFolder(tmp_path / "alone")
+    folder.write_study()
+    manifest = folder.path / "splits" / "tgt.csv"
+    manifest.write_text(re.sub(r",test\d,", ",anna,", manifest.read_text()))
+    table = report.read(folder.directory)
+    assert not any(table.blocks[0][3].cells)
+    assert all(table.blocks[0][1].cells)
+    (note,) = (note for note in table.notes if "show one person" in note)
+    assert note.startswith("All test images of tgt")
 
 
 def test_changes_are_tested_on_the_same_images(answered):

@@ -13,6 +13,13 @@ def test_changes_have_signs_but_nought_has_none():
     assert words.signed(-40) == f"{MINUS}40"
 
 
+def test_equal_changes_are_said_alike_however_they_were_computed():
+    below, above = 99 / 400 - 92 / 400, 7 / 400
+    assert 100 * below < 1.75 < 100 * above
+    assert words.points(-below) == words.points(-above) == f"{MINUS}1.8"
+    assert words.points(-1e-17) == "0.0"
+
+
 def test_shares_and_their_changes():
     assert words.percent(0.6128) == "61.3 %"
     assert words.points(-0.0151) == f"{MINUS}1.5"

@@ -35,7 +35,12 @@ def add_reading(parser: ArgumentParser) -> None:
 
 def add_splitting(parser: ArgumentParser) -> None:
     """How its parts are drawn."""
-    parser.add_argument("--splits", default="paper", metavar="RULE", help="(paper)")
+    parser.add_argument(
+        "--splits",
+        default="paper",
+        metavar="RULE",
+        help="paper (default), strict, or a folder of manifests",
+    )
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the split (0)")
 
 

@@ -11,11 +11,13 @@ from fercore.commands.dataset_arguments import add_reading, add_splitting, load,
 
 HELP = "test a network on a dataset"
 EXAMPLES = """\
-example:
-  fercore-train evaluate fercore-run/runs/BL/best.safetensors jaffe=JAFFE
+examples:
+  fercore-train evaluate study/runs/BL/best.safetensors jaffe=JAFFE --splits study/splits
+  fercore-train evaluate study/runs/BL/best.safetensors new=folder:NEW --part all
 
-the split is drawn as in training: give the --splits and --seed that the network was trained with,
-or --part all for a dataset that it has never seen.
+a dataset of the study is split as it was there with the manifests in the study's folder, or else
+with the study's --splits, --seed and options; otherwise images that the network was trained on may
+be tested. Its --crop is to be given, too. --part all is for a dataset that it has never seen.
 """
 
 

@@ -76,6 +76,8 @@ def load(tree: Tree, crop: Crop, classes: int, subject: str | None = None) -> Da
         notes.append(
             "Subjects are unknown: parts may share people; the option 'subject' names them."
         )
+    elif len(items) > 1 and len({item.subject for item in items}) == len(items):
+        notes.append("The pattern of 'subject' names a different person for every image.")
     rows, faults = decode(tree, items, crop)
     return assemble(tree, "folder", crop, classes, rows, [*skipped, *faults], notes)
 

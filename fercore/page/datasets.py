@@ -97,15 +97,24 @@ def _part(name: str, images: Images, classes: Sequence[str]) -> Part:
 
 
 def _twins(images: dict[str, Images]) -> str:
-    """How many images are identical within the set, and how many of them are tested."""
-    times = Counter(digest for part in images.values() for digest in part.sha256)
+    """How many images are identical within the set, under which label, and what is tested."""
+    pairs = Counter(
+        pair
+        for part in images.values()
+        for pair in zip(part.sha256, part.labels.tolist(), strict=True)
+    )
+    times, labels = Counter[str](), Counter(digest for digest, _ in pairs)
+    for (digest, _), number in pairs.items():
+        times[digest] += number
     repeated = sum(number for number in times.values() if number > 1)
     if not repeated:
         return "No two images of the three parts are identical."
+    torn = sum(number for digest, number in times.items() if labels[digest] > 1)
+    doubt = f", {torn:,} of them one with another label" if torn else ""
     train = set(images["train"].sha256)
     leaked = sum(digest in train for digest in images["test"].sha256)
     return (
-        f"{repeated:,} images have an identical twin in the set; {leaked:,} of "
+        f"{repeated:,} images have an identical twin in the set{doubt}; {leaked:,} of "
         f"{len(images['test']):,} test images have one in train."
     )
 

@@ -52,6 +52,9 @@ def test_a_pattern_names_the_subject(tmp_path: Path) -> None:
     dataset = read("folder", folder, subject=r"(\w+)/\w+/\d")
     assert dataset.subjects == ("anna", "anna", "bert")
     assert [entry.file for entry in dataset.skipped] == ["bert/sad/x_1.png"]
+    assert not any("every image" in note for note in dataset.notes)
+    dataset = read("folder", folder, subject=r".*/.*\d")  # a group was forgotten
+    assert "The pattern of 'subject' names a different person for every image." in dataset.notes
     with pytest.raises(FercoreError, match="is not a regular expression"):
         read("folder", folder, subject="(")
     with pytest.raises(FercoreError, match="the subject's pattern does not match"):

@@ -48,6 +48,17 @@ def test_twins_within_a_set(folder):
     assert target.notes[1] == "No two images of the three parts are identical."
 
 
+def test_twins_with_different_labels(folder):
+    twins = dict.fromkeys(("sad/train-0.png", "happy/train-1.png", "sad/train-2.png"), "e" * 64)
+    folder.write_manifest(
+        "src", **twins, **dict.fromkeys(("sad/test-0.png", "sad/test-1.png"), "f")
+    )
+    assert views(folder)[0].notes[-1] == (
+        "5 images have an identical twin in the set, 3 of them one with another label; 0 of 21 "
+        "test images have one in train."
+    )
+
+
 def test_twins_in_the_source_that_the_networks_have_seen(folder):
     twins = {"fear/test-1.png": "a" * 64, "sad/test-0.png": "b" * 64, "sad/train-0.png": "c" * 64}
     folder.write_manifest("tgt", **twins)

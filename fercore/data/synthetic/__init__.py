@@ -22,7 +22,7 @@ from fercore.data.synthetic.camera import photograph
 from fercore.data.synthetic.layouts import FER2013_CSV, Shot, plan
 from fercore.data.synthetic.styles import STYLES
 from fercore.data.tree import MARKER
-from fercore.errors import FercoreError
+from fercore.errors import FercoreError, did_you_mean
 from fercore.files import unfinished
 
 VERSION = 1
@@ -109,7 +109,7 @@ def write_dataset(
 
 def _check_format(format: str) -> None:
     if format not in STYLES:
-        raise FercoreError(f"no synthetic faces for '{format}'; choose from {', '.join(STYLES)}")
+        raise FercoreError(f"no synthetic faces for '{format}'; {did_you_mean(format, STYLES)}")
 
 
 def _statement(format: str, seed: int, images: int) -> str:
