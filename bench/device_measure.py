@@ -17,6 +17,7 @@ from pathlib import Path
 from bench import device_check
 from bench.device_check import Stage, there
 from cuda_kernels import specs
+from cuda_kernels.tiles import LARGE
 
 FERCORE = [sys.executable, "-c", "from fercore.cli import main; raise SystemExit(main())"]
 SHORT = ["--epochs", "1", "--fit-epochs", "1", "--short"]  # a study that is rehearsed
@@ -122,8 +123,13 @@ def _draw(scratch: Path) -> list[str]:
 
 
 def _newest(operation: str) -> str:
-    """The newest kernel in bf16 of an operation."""
-    found = [k for k in specs.kernels() if (k.operation, k.precision) == (operation, "bf16")]
+    """The newest kernel in bf16 of an operation; of those that differ by tile, the largest."""
+    found = [
+        kernel
+        for kernel in specs.kernels()
+        if (kernel.operation, kernel.precision) == (operation, "bf16")
+        and kernel.tile in (None, LARGE)
+    ]
     return max(found, key=lambda kernel: kernel.version).name
 
 

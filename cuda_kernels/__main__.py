@@ -74,8 +74,8 @@ def _kernels(target: str) -> list[specs.Kernel]:
 
 def _build(targets: list[str]) -> None:
     for target in targets:
-        for source in dict.fromkeys(kernel.source for kernel in _kernels(target)):
-            print(build(source, target))
+        for source, macros in dict.fromkeys((k.source, k.macros) for k in _kernels(target)):
+            print(build(source, target, macros))
 
 
 def _list(targets: list[str]) -> None:
@@ -101,7 +101,7 @@ def _check_limits(targets: list[str]) -> None:
 
 def _rows(target: str) -> Iterator[tuple[str, ...]]:
     for kernel in _kernels(target):
-        taken = resources(build(kernel.source, target))[kernel.name]
+        taken = resources(build(kernel.source, target, kernel.macros))[kernel.name]
         resident = occupancy(taken, kernel.threads, kernel.shared_bytes, arch_number(target))
         yield (
             kernel.name,
@@ -120,7 +120,7 @@ def _sass(name: str, target: str) -> None:
     kernel = specs.kernel(name)
     if kernel not in _kernels(target):
         raise ValueError(f"{name} needs sm_{kernel.arch}, not {target}")
-    instructions = machine_code(build(kernel.source, target))[name]
+    instructions = machine_code(build(kernel.source, target, kernel.macros))[name]
     for instruction in instructions:
         print(instruction.text)
     print(f"\n{len(instructions)} instructions")

@@ -43,23 +43,23 @@ def cache() -> Path:
     return Path(user) / "fercore" / "kernels"
 
 
-def build(source: Path, target: str) -> Path:
+def build(source: Path, target: str, macros: tuple[str, ...] = ()) -> Path:
     """The cubin of ``source`` for a GPU (``target`` is ``sm_90``, say) or its library for ``host``.
 
-    Compiles it if no process has yet. Raises BuildError: it does not compile, there is no compiler,
-    or the cache cannot be written.
+    ``macros`` (``NAME=VALUE``) are defined in it. Compiles it if no process has yet. Raises
+    BuildError: it does not compile, there is no compiler, or the cache cannot be written.
     """
     if not source.is_file():
         raise BuildError(f"{source}: no such file")
     suffix = ".so" if target == "host" else ".cubin"
-    path = cache() / f"{source.stem}-{target}-{key(source, target)[:20]}{suffix}"
+    path = cache() / f"{source.stem}-{target}-{key(source, target, macros)[:20]}{suffix}"
     if path.exists():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix(".lock")):
             if not path.exists():  # another process may have built it meanwhile
-                _compile(source, target, path)
+                _compile(source, target, path, macros)
     except OSError as error:
         raise BuildError(
             f"{path.parent}: cannot be written ({error.strerror}); set FERCORE_CACHE to a folder "
@@ -68,12 +68,12 @@ def build(source: Path, target: str) -> Path:
     return path
 
 
-def key(source: Path, target: str) -> str:
+def key(source: Path, target: str, macros: tuple[str, ...] = ()) -> str:
     """A digest of everything that decides what ``source`` becomes for ``target``."""
     compiler = find(target)
     parts = {
         "compiler": compiler.identity,
-        "options": compiler.options(target),
+        "options": compiler.options(target, macros),
         # Messages and line tables name files, so the same text elsewhere is another thing.
         "files": {
             str(path): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -102,17 +102,18 @@ def headers(source: Path, target: str) -> list[Path]:
     return sorted(found)
 
 
-def _compile(source: Path, target: str, path: Path) -> None:
+def _compile(source: Path, target: str, path: Path, macros: tuple[str, ...]) -> None:
     started = time.perf_counter()
     scratch = Path(tempfile.mkdtemp(dir=path.parent))
     try:
         output = scratch / path.name
-        warnings = find(target).compile(source.absolute(), target, output)
+        warnings = find(target).compile(source.absolute(), target, output, macros)
         os.replace(output, path)  # others see the whole file or none
     finally:
         shutil.rmtree(scratch)
     seconds = time.perf_counter() - started
-    announce(f"cuda_kernels: compiled {source.name} for {target} in {seconds:.1f} s")
+    with_macros = f" with {' '.join(macros)}" if macros else ""
+    announce(f"cuda_kernels: compiled {source.name}{with_macros} for {target} in {seconds:.1f} s")
     if warnings:
         announce(warnings)
 

@@ -43,11 +43,11 @@ class Compiler(ABC):
     """Name and version, down to what could change the machine code."""
 
     @abstractmethod
-    def options(self, target: str) -> list[str]:
-        """The options for ``target``, without files."""
+    def options(self, target: str, macros: tuple[str, ...] = ()) -> list[str]:
+        """The options for ``target``, without files, with ``macros`` (``NAME=VALUE``) defined."""
 
     @abstractmethod
-    def compile(self, source: Path, target: str, output: Path) -> str:
+    def compile(self, source: Path, target: str, output: Path, macros: tuple[str, ...] = ()) -> str:
         """Write ``output``; the compiler's warnings. Raises BuildError."""
 
 
@@ -91,15 +91,23 @@ class HostCompiler(Compiler):
         macros = _run([command, "-march=native", "-dM", "-E", "-x", "c++", os.devnull])
         self.identity = f"{Path(command).name} {hashlib.sha256(macros.encode()).hexdigest()}"
 
-    def options(self, target: str) -> list[str]:
+    def options(self, target: str, macros: tuple[str, ...] = ()) -> list[str]:
         # No contraction: a product is fused with a sum where the kernel says fmaf, only there.
         arithmetic = ["-O2", "-march=native", "-ffp-contract=off", "-fno-math-errno"]
         warnings = ["-Wall", "-Wextra", "-Wno-unknown-pragmas"]
-        return ["-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden", *arithmetic, *warnings]
+        return [
+            "-std=c++20",
+            "-shared",
+            "-fPIC",
+            "-fvisibility=hidden",
+            *arithmetic,
+            *warnings,
+            *_defined(macros),
+        ]
 
-    def compile(self, source: Path, target: str, output: Path) -> str:
+    def compile(self, source: Path, target: str, output: Path, macros: tuple[str, ...] = ()) -> str:
         include = [f"-I{INCLUDE}", f"-I{EMULATOR}"]
-        command = [self._command, *self.options(target), *include, "-o", str(output)]
+        command = [self._command, *self.options(target, macros), *include, "-o", str(output)]
         what = f"{Path(self._command).name} for the {target}"
         return _compile([*command, "-x", "c++", str(source)], source, what)
 
@@ -111,11 +119,11 @@ class Nvcc(Compiler):
         self._command = command
         self.identity = " ".join(_run([command, "--version"]).splitlines()[-2:])
 
-    def options(self, target: str) -> list[str]:
-        return [f"-arch={target}", "-cubin", "-std=c++20", "-lineinfo"]
+    def options(self, target: str, macros: tuple[str, ...] = ()) -> list[str]:
+        return [f"-arch={target}", "-cubin", "-std=c++20", "-lineinfo", *_defined(macros)]
 
-    def compile(self, source: Path, target: str, output: Path) -> str:
-        command = [self._command, *self.options(target), f"-I{INCLUDE}", "-o", str(output)]
+    def compile(self, source: Path, target: str, output: Path, macros: tuple[str, ...] = ()) -> str:
+        command = [self._command, *self.options(target, macros), f"-I{INCLUDE}", "-o", str(output)]
         return _compile([*command, "-x", "cu", str(source)], source, f"nvcc for {target}")
 
 
@@ -127,12 +135,12 @@ class Nvrtc(Compiler):
         major, minor = self._call(nvrtc.nvrtcVersion())
         self.identity = f"NVRTC {major}.{minor}"
 
-    def options(self, target: str) -> list[str]:
-        return [f"-arch={target}", "-std=c++20", "-lineinfo"]
+    def options(self, target: str, macros: tuple[str, ...] = ()) -> list[str]:
+        return [f"-arch={target}", "-std=c++20", "-lineinfo", *_defined(macros)]
 
-    def compile(self, source: Path, target: str, output: Path) -> str:
+    def compile(self, source: Path, target: str, output: Path, macros: tuple[str, ...] = ()) -> str:
         nvrtc, call = self._nvrtc, self._call
-        options = [option.encode() for option in (*self.options(target), f"-I{INCLUDE}")]
+        options = [option.encode() for option in (*self.options(target, macros), f"-I{INCLUDE}")]
         options.append(f"-I{source.parent}".encode())
         (program,) = call(
             nvrtc.nvrtcCreateProgram(source.read_bytes(), str(source).encode(), 0, [], [])
@@ -159,6 +167,10 @@ class Nvrtc(Compiler):
         buffer = bytes(size)  # the binding writes into it
         self._call(get(program, buffer))
         return buffer
+
+
+def _defined(macros: tuple[str, ...]) -> list[str]:
+    return [f"-D{macro}" for macro in macros]
 
 
 def _run(command: list[str]) -> str:

@@ -9,6 +9,7 @@ those do not suit. Buffers whose shapes do not fit raise ValueError.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from cuda_kernels import elementwise, sliced_sums, tensor_cores
 from cuda_kernels.runtime import Buffer, Runtime
 from cuda_kernels.specs import Grid, Kernel, Precision
+from cuda_kernels.tiles import LARGE, Tile
 
 SIMPLE, MMA = (Path(__file__).with_name(name) for name in ("conv2d.cu", "conv2d_mma.cu"))
 THREADS = 256  # of a block in conv2d.cu
@@ -125,12 +127,18 @@ def _ceil(a: int, b: int) -> int:
 
 @dataclass(frozen=True)
 class Tiles:
-    """One block for every ``edge x edge`` tile of a result; pixels are summed in slices."""
+    """One block for every ``rows x columns`` of a result; pixels are summed in slices.
 
+    There are as many slices as tiles of ``edge x edge`` leave room for, whatever the tile is, so
+    that all tiles give the same bits.
+    """
+
+    rows: int
+    columns: int
     edge: int
 
     def _count(self, rows: int, columns: int) -> int:
-        return _ceil(rows, self.edge) * _ceil(columns, self.edge)
+        return _ceil(rows, self.rows) * _ceil(columns, self.columns)
 
     def forward(self, conv: Convolution) -> Grid:
         return (self._count(conv.pixels, conv.o), 1, 1)
@@ -144,8 +152,8 @@ class Tiles:
         return (self._count(rows, conv.c), conv.stride**2, 1)
 
     def weight_gradient(self, conv: Convolution) -> Grid:
-        tiles = self._count(conv.o, conv.taps)
-        return (tiles, conv.slices or _slices(conv.pixels, tiles), 1)
+        wanted = _ceil(conv.o, self.edge) * _ceil(conv.taps, self.edge)
+        return (self._count(conv.o, conv.taps), conv.slices or _slices(conv.pixels, wanted), 1)
 
 
 def _slices(pixels: int, blocks: int) -> int:
@@ -192,9 +200,30 @@ def _products() -> Iterator[Kernel]:
         "weight_gradient": "implicit GEMM over slices of the pixels",
     }
     for name, why in ideas.items():
-        yield from _simple(name, why, getattr(Tiles(EDGE), name), "fp32", "bf16")
-        grid = getattr(Tiles(tensor_cores.EDGE), name)
-        yield from tensor_cores.versions(f"conv2d_{name}", MMA, grid)
+        yield from _simple(name, why, getattr(Tiles(EDGE, EDGE, EDGE), name), "fp32", "bf16")
+        grid = functools.partial(_grid, name)
+        yield from tensor_cores.versions(f"conv2d_{name}", MMA, grid, TERMS[name])
+
+
+def _grid(name: str, tile: Tile) -> Callable[[Convolution], Grid]:
+    grid: Callable[[Convolution], Grid] = getattr(Tiles(tile.rows, tile.columns, LARGE.rows), name)
+    return grid
+
+
+def _terms_of_slice(conv: Convolution) -> int:
+    slices = Tiles(LARGE.rows, LARGE.columns, LARGE.rows).weight_gradient(conv)[1]
+    return _slice(conv.pixels, slices)
+
+
+TERMS: dict[str, Callable[[Convolution], int]] = {
+    "forward": lambda conv: conv.taps,
+    "forward_pool": lambda conv: conv.taps,
+    "input_gradient": lambda conv: (
+        _ceil(conv.kh, conv.stride) * _ceil(conv.kw, conv.stride) * conv.o
+    ),
+    "weight_gradient": _terms_of_slice,
+}
+"""That a block of the tensor cores' kernels adds up for an entry, at most."""
 
 
 SUMS, SLICES, POOL = (
@@ -375,7 +404,7 @@ def _run_sliced(
     complete = slices == 1 or problem.slices > 0  # then nothing is left to be added
     partial = total
     if not complete:
-        scratch = runtime.scratch("partial sums", BLOCKS * tensor_cores.EDGE**2, np.float32)
+        scratch = runtime.scratch("partial sums", BLOCKS * LARGE.rows * LARGE.columns, np.float32)
         partial = runtime.view(scratch, 0, (slices, *total.shape), np.float32)
     arguments |= {"slice": _slice(pixels, slices), "accumulate": complete and accumulate}
     runtime.launch_for(kernel, problem, {**arguments, "partial": partial})

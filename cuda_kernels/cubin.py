@@ -33,6 +33,8 @@ class Architecture:
     blocks: int
     shared: int
     """Shared memory in bytes, of all blocks together."""
+    multiprocessors: int
+    """Of a GPU that is typical of it: T4, A100, A40, L40S, H200, B200 and RTX 5090."""
     reserved: int = 1024
     """Shared memory that the system takes from every block."""
     shared_unit: int = 128
@@ -40,17 +42,24 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    75: Architecture(warps=32, blocks=16, shared=64 << 10, reserved=0, shared_unit=256),
-    80: Architecture(warps=64, blocks=32, shared=164 << 10),
-    86: Architecture(warps=48, blocks=16, shared=100 << 10),
-    89: Architecture(warps=48, blocks=24, shared=100 << 10),
-    90: Architecture(warps=64, blocks=32, shared=228 << 10),
-    100: Architecture(warps=64, blocks=32, shared=228 << 10),
-    120: Architecture(warps=48, blocks=24, shared=100 << 10),
+    75: Architecture(
+        warps=32, blocks=16, shared=64 << 10, multiprocessors=40, reserved=0, shared_unit=256
+    ),
+    80: Architecture(warps=64, blocks=32, shared=164 << 10, multiprocessors=108),
+    86: Architecture(warps=48, blocks=16, shared=100 << 10, multiprocessors=84),
+    89: Architecture(warps=48, blocks=24, shared=100 << 10, multiprocessors=142),
+    90: Architecture(warps=64, blocks=32, shared=228 << 10, multiprocessors=132),
+    100: Architecture(warps=64, blocks=32, shared=228 << 10, multiprocessors=148),
+    120: Architecture(warps=48, blocks=24, shared=100 << 10, multiprocessors=170),
 }
 # The same on all of them: a multiprocessor has four partitions, each with registers of its own,
 # which a warp of it gets 256 at a time.
 _PARTITIONS, _REGISTERS, _REGISTER_UNIT = 4, 65536 // 4, 256
+
+
+def architecture(arch: int) -> Architecture:
+    """The limits of an architecture, or of the newest known one before it."""
+    return ARCHITECTURES[max(number for number in ARCHITECTURES if number <= max(arch, 75))]
 
 
 def arch_number(target: str) -> int:

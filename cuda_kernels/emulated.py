@@ -95,7 +95,7 @@ class EmulatedRuntime(Runtime):
         self, kernel: Kernel, grid: Grid, block: Grid, shared_bytes: int, packed: list[Packed]
     ) -> None:
         _check_overlap(kernel, packed)
-        function = _function(kernel.source, kernel.name)
+        function = _function(kernel.source, kernel.macros, kernel.name)
         values = [np.array(one.value) for one in packed]
         arguments = (_Argument * (len(packed) + 1))()  # the last one's name is null: the end
         for argument, one, value in zip(arguments, packed, values, strict=False):
@@ -176,13 +176,13 @@ class EmulatedEvent:
 
 
 @functools.cache
-def _function(source: Path, name: str) -> Any:
-    return getattr(_library(source), f"emulate_{name}")
+def _function(source: Path, macros: tuple[str, ...], name: str) -> Any:
+    return getattr(_library(source, macros), f"emulate_{name}")
 
 
 @functools.cache
-def _library(source: Path) -> ctypes.CDLL:
-    return ctypes.CDLL(str(build(source, "host")))
+def _library(source: Path, macros: tuple[str, ...]) -> ctypes.CDLL:
+    return ctypes.CDLL(str(build(source, "host", macros)))
 
 
 def _check_overlap(kernel: Kernel, packed: list[Packed]) -> None:

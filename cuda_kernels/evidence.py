@@ -30,12 +30,33 @@ CHUNK = 16
 PRODUCTS: dict[int, dict[str, int]] = {
     90: {
         "conv2d_forward_bf16_mma": 34,
+        "conv2d_forward_bf16_mma_128x64": 22,
+        "conv2d_forward_bf16_mma_64x128": 23,
+        "conv2d_forward_bf16_mma_64x64": 14,
         "conv2d_forward_pool_bf16_mma": 34,
+        "conv2d_forward_pool_bf16_mma_128x64": 22,
+        "conv2d_forward_pool_bf16_mma_64x128": 23,
+        "conv2d_forward_pool_bf16_mma_64x64": 14,
         "conv2d_input_gradient_bf16_mma": 30,
+        "conv2d_input_gradient_bf16_mma_128x64": 19,
+        "conv2d_input_gradient_bf16_mma_64x128": 20,
+        "conv2d_input_gradient_bf16_mma_64x64": 12,
         "conv2d_weight_gradient_bf16_mma": 30,
+        "conv2d_weight_gradient_bf16_mma_128x64": 21,
+        "conv2d_weight_gradient_bf16_mma_64x128": 20,
+        "conv2d_weight_gradient_bf16_mma_64x64": 13,
         "linear_forward_bf16_mma": 42,
+        "linear_forward_bf16_mma_128x64": 30,
+        "linear_forward_bf16_mma_64x128": 30,
+        "linear_forward_bf16_mma_64x64": 20,
         "linear_input_gradient_bf16_mma": 41,
+        "linear_input_gradient_bf16_mma_128x64": 25,
+        "linear_input_gradient_bf16_mma_64x128": 24,
+        "linear_input_gradient_bf16_mma_64x64": 20,
         "linear_weight_gradient_bf16_mma": 41,
+        "linear_weight_gradient_bf16_mma_128x64": 25,
+        "linear_weight_gradient_bf16_mma_64x128": 25,
+        "linear_weight_gradient_bf16_mma_64x64": 18,
     },
 }
 """Architecture -> kernel -> percent of its main loop that are products (HMMA), at least: what was
@@ -103,13 +124,13 @@ def gather(kernels: Iterable[Kernel], target: str) -> Iterator[Evidence]:
     there is no compiler or disassembler.
     """
     kernels = list(kernels)
-    cubins = {kernel.source: build(kernel.source, target) for kernel in kernels}
-    code = {source: machine_code(cubin) for source, cubin in cubins.items()}
-    taken = {source: resources(cubin) for source, cubin in cubins.items()}
+    sources = dict.fromkeys((kernel.source, kernel.macros) for kernel in kernels)
+    cubins = {built: build(built[0], target, built[1]) for built in sources}
+    code = {built: machine_code(cubin) for built, cubin in cubins.items()}
+    taken = {built: resources(cubin) for built, cubin in cubins.items()}
     for kernel in kernels:
-        yield examine(
-            kernel, target, taken[kernel.source][kernel.name], code[kernel.source][kernel.name]
-        )
+        built = kernel.source, kernel.macros
+        yield examine(kernel, target, taken[built][kernel.name], code[built][kernel.name])
 
 
 def examine(kernel: Kernel, target: str, taken: Resources, code: list[Instruction]) -> Evidence:

@@ -30,7 +30,7 @@ class CupyRuntime(Runtime):
         self._device = self._cupy.cuda.Device(device)
         self.arch = int(self._device.compute_capability)
         self.multiprocessors = int(self._device.attributes["MultiProcessorCount"])
-        self._modules: dict[Path, Any] = {}
+        self._modules: dict[tuple[Path, tuple[str, ...]], Any] = {}
         self._functions: dict[tuple[Path, str, int], Any] = {}
         self._loading = threading.Lock()  # held while one of these changes
 
@@ -80,11 +80,12 @@ class CupyRuntime(Runtime):
         key = kernel.source, kernel.name, shared_bytes
         with self._loading:
             if key not in self._functions:
-                if kernel.source not in self._modules:
-                    cubin = build(kernel.source, f"sm_{self.arch}")
+                built = kernel.source, kernel.macros
+                if built not in self._modules:
+                    cubin = build(kernel.source, f"sm_{self.arch}", kernel.macros)
                     with self._device:
-                        self._modules[kernel.source] = self._cupy.RawModule(path=str(cubin))
-                function = self._modules[kernel.source].get_function(kernel.name)
+                        self._modules[built] = self._cupy.RawModule(path=str(cubin))
+                function = self._modules[built].get_function(kernel.name)
                 # The limit is the driver's for a kernel, whatever object asks: it must only rise.
                 if shared_bytes > max(_DEFAULT_SHARED, function.max_dynamic_shared_size_bytes):
                     function.max_dynamic_shared_size_bytes = shared_bytes

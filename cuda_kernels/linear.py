@@ -8,6 +8,8 @@ Precisions tf32 and bf16x3 are for products on tensor cores; fp32 stands in wher
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ import numpy as np
 from cuda_kernels import tensor_cores
 from cuda_kernels.runtime import Buffer, Runtime
 from cuda_kernels.specs import Grid, Kernel, Precision
+from cuda_kernels.tiles import Tile
 
 SIMPLE, MMA = (Path(__file__).with_name(name) for name in ("linear.cu", "linear_mma.cu"))
 
@@ -51,29 +54,29 @@ class ColumnSums:
         return self.n * self.o
 
 
-def _tiles(edge: int, rows: str, columns: str) -> Callable[[Any], Grid]:
-    """One block for every ``edge x edge`` tile of the result, whose sides are named."""
+def _tiles(tile: tuple[int, int], rows: str, columns: str) -> Callable[[Any], Grid]:
+    """One block for every tile (its rows and columns) of the result, whose sides are named."""
 
     def grid(product: Product) -> Grid:
-        return (-(-getattr(product, columns) // edge), -(-getattr(product, rows) // edge), 1)
+        return (-(-getattr(product, columns) // tile[1]), -(-getattr(product, rows) // tile[0]), 1)
 
     return grid
 
 
-def _versions(operation: str, rows: str, columns: str) -> list[Kernel]:
+def _versions(operation: str, rows: str, columns: str, terms: str) -> list[Kernel]:
     def simple(name: str, precision: Precision) -> Kernel:
         why = "64x64 tiles in shared memory, 4x4 sums a thread, any shape"
-        grid = _tiles(64, rows, columns)
+        grid = _tiles((64, 64), rows, columns)
         return Kernel(name, operation, 1, SIMPLE, why, 256, grid, precision=precision)
 
-    def flat(product: Product) -> Grid:
-        across, down, _ = _tiles(tensor_cores.EDGE, rows, columns)(product)
-        return (across * down, 1, 1)
+    def flat(tile: Tile) -> Callable[[Product], Grid]:
+        tiles = _tiles((tile.rows, tile.columns), rows, columns)
+        return lambda product: (math.prod(tiles(product)), 1, 1)
 
     return [
         simple(operation, "fp32"),
         simple(f"{operation}_bf16", "bf16"),
-        *tensor_cores.versions(operation, MMA, flat),
+        *tensor_cores.versions(operation, MMA, flat, operator.attrgetter(terms)),
     ]
 
 
@@ -87,15 +90,15 @@ def _bias_gradient(name: str, precision: Precision) -> Kernel:
 
 def _wide() -> Kernel:
     why = "the same with a float32 result, for logits: too few columns for tensor cores"
-    common = ("linear_forward_wide", 1, SIMPLE, why, 256, _tiles(64, "n", "o"))
+    common = ("linear_forward_wide", 1, SIMPLE, why, 256, _tiles((64, 64), "n", "o"))
     return Kernel("linear_forward_wide_bf16", *common, precision="bf16")
 
 
 KERNELS = (
-    *_versions("linear_forward", "n", "o"),
+    *_versions("linear_forward", "n", "o", "i"),
     _wide(),
-    *_versions("linear_input_gradient", "n", "i"),
-    *_versions("linear_weight_gradient", "o", "i"),
+    *_versions("linear_input_gradient", "n", "i", "o"),
+    *_versions("linear_weight_gradient", "o", "i", "n"),
     _bias_gradient("linear_bias_gradient", "fp32"),
     _bias_gradient("linear_bias_gradient_bf16", "bf16"),
 )

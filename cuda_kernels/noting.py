@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from cuda_kernels.cubin import architecture
 from cuda_kernels.runtime import Arguments, Runtime
 from cuda_kernels.specs import Grid, Kernel, Problem
 
@@ -109,6 +110,15 @@ class NotingRuntime(Runtime):
         grid = kernel.grid(problem)
         if 0 not in grid:
             self.launches.append(Launch(kernel, grid, problem))
+
+    def waves(self, launch: Launch) -> float | None:
+        """How often its blocks fill the GPU; None where they have no tiles."""
+        if launch.kernel.tile is None:
+            return None
+        held = launch.kernel.tile.at_once(self.arch) * (
+            self.multiprocessors or architecture(self.arch).multiprocessors
+        )
+        return math.prod(launch.grid) / held
 
     def _launch(self, *_: Any) -> NoReturn:
         raise _nothing("a launch without its problem")

@@ -67,7 +67,8 @@ class Runtime(ABC):
     arch: int
     """What kernels can expect of the device, 90 for sm_90."""
     multiprocessors: int = 0
-    """Among which blocks are shared out; 0 where blocks run one after the other."""
+    """Among which blocks are shared out; 0 where blocks run one after the other: then kernels are
+    chosen as for a GPU that is typical of ``arch``."""
 
     def __init__(self, pins: Mapping[str, int] | None = None) -> None:
         self.pins = dict(pins or {})
@@ -129,7 +130,14 @@ class Runtime(ABC):
 
     def choose(self, operation: str, problem: Problem, precision: Precision = "fp32") -> Kernel:
         """The best kernel for ``problem``; specs.UnsuitableError if there is none."""
-        return specs.choose(operation, problem, arch=self.arch, precision=precision, pins=self.pins)
+        return specs.choose(
+            operation,
+            problem,
+            arch=self.arch,
+            precision=precision,
+            pins=self.pins,
+            multiprocessors=self.multiprocessors,
+        )
 
     def run(
         self,

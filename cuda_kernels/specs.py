@@ -19,6 +19,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from cuda_kernels.compilers import PACKAGE
+from cuda_kernels.cubin import architecture
+from cuda_kernels.tiles import Tile
 
 Precision = Literal["fp32", "tf32", "bf16", "bf16x3"]
 """How products are formed; see the house plan. A bf16 buffer is an array of uint16, its bits."""
@@ -55,6 +57,10 @@ def _no_reason(problem: Any) -> str | None:
     return None
 
 
+def _no_estimate(problem: Any, arch: int, multiprocessors: int) -> float:
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One kernel: what it computes, where its source is, and how it is launched."""
@@ -78,11 +84,25 @@ class Kernel:
     """The oldest architecture that has what the kernel needs."""
     instructions: tuple[str, ...] = ()
     """Opcodes (their beginnings) that its machine code must have, for its speed to be real."""
+    tile: Tile | None = None
+    """What of a result each block computes, where versions differ by that."""
+    cycles: Callable[[Any, int, int], float] = _no_estimate
+    """With a tile: about how long a problem takes on an architecture of so many multiprocessors."""
+
+    @property
+    def macros(self) -> tuple[str, ...]:
+        """``NAME=VALUE`` of what its source is compiled with."""
+        return self.tile.macros if self.tile else ()
+
+    @property
+    def name_in_source(self) -> str:
+        """Without what the macros add to it."""
+        return self.name.removesuffix(self.tile.suffix) if self.tile else self.name
 
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Those in the source, in order."""
-        return signature(self.source.read_text(), self.name)
+        return signature(self.source.read_text(), self.name_in_source)
 
 
 # -- signatures -----------------------------------------------------------------------------------
@@ -162,23 +182,39 @@ def choose(
     arch: int,
     precision: Precision = "fp32",
     pins: Mapping[str, int] | None = None,
+    multiprocessors: int = 0,
 ) -> Kernel:
     """The newest version of ``operation`` that suits; ``pins`` (operation: version) overrules.
 
-    In tf32 and bf16x3 a kernel in fp32 stands in where there is none that suits. Raises
-    UnsuitableError with the reason of every version that does not.
+    Of versions that differ by their tile it is the one that takes the fewest cycles, on a GPU of
+    so many ``multiprocessors`` (0: as is typical of ``arch``). In tf32 and bf16x3 a kernel in
+    fp32 stands in where there is none that suits. Raises UnsuitableError with the reason of every
+    version that does not.
     """
     pinned = (pins or {}).get(operation)
-    reasons = []
+    suitable, reasons = [], []
     for one in sorted(_versions(operation), key=lambda k: (k.precision != precision, -k.version)):
         if pinned is not None and one.version != pinned:
             continue
         reason = _refusal(one, problem, arch, precision)
         if reason is None:
-            return one
-        reasons.append(f"version {one.version} ({one.name}) {reason}")
+            suitable.append(one)
+        else:
+            reasons.append(f"version {one.version} ({one.name}) {reason}")
+    if suitable:
+        count = multiprocessors or architecture(arch).multiprocessors
+        return _quickest(suitable, problem, arch, count)
     wanted = operation if pinned is None else f"version {pinned} of {operation}"
     raise UnsuitableError(f"{wanted}: {'; '.join(reasons) or 'there is no such kernel'}")
+
+
+def _quickest(suitable: list[Kernel], problem: Problem, arch: int, multiprocessors: int) -> Kernel:
+    """The first, or the one of its precision that has the best tile; the largest, of equal ones."""
+    first = suitable[0]
+    if first.tile is None:
+        return first
+    tiled = [one for one in suitable[::-1] if one.tile and one.precision == first.precision]
+    return min(tiled, key=lambda one: one.cycles(problem, arch, multiprocessors))
 
 
 @functools.cache

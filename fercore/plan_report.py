@@ -13,7 +13,7 @@ from fercore.backends.sketch import LAUNCHING, SketchBackend
 from fercore.costs import GPUS, NARROW, Limits
 from fercore.fusions import FUSIONS
 from fercore.memory import Footprint, Workload, gib
-from fercore.pricing import Placed, Priced
+from fercore.pricing import Launched, Placed, Priced
 from fercore.profiling import Step
 from fercore.step import Recording
 
@@ -228,10 +228,20 @@ def _calls(report: PlanReport) -> Iterator[str]:
         )
         for kernel in call.kernels:
             grid = "x".join(map(str, kernel.grid))
-            yield f"{'':>4}   {kernel.kernel}: {grid} blocks of {kernel.threads} threads"
+            yield (
+                f"{'':>4}   {kernel.kernel}: {grid} blocks of {kernel.threads} threads"
+                f"{_tiling(kernel)}"
+            )
         if call.stream or call.waits is not None:
             after = "" if call.waits is None else f", after call {call.waits}"
             yield f"{'':>4}   in stream {call.stream}{after}"
+
+
+def _tiling(kernel: Launched) -> str:
+    """``, tiles of 128x64, 2.18 waves``."""
+    if kernel.tile is None:
+        return ""
+    return f", tiles of {kernel.tile[0]}x{kernel.tile[1]}, {kernel.waves:.2f} waves"
 
 
 def _arena(report: PlanReport) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from cuda_kernels.noting import Launch
 from fercore import costs
 from fercore.backends.accesses import operands
 from fercore.backends.sketch import SketchBackend
@@ -17,7 +18,11 @@ from fercore.streams import UPDATES
 
 @dataclass(frozen=True)
 class Launched:
-    """A kernel that a call launches: its blocks, and the work of its problem."""
+    """A kernel that a call launches: its blocks, and the work of its problem.
+
+    Where a block computes a tile of the result: its ``rows x columns``, and how often the blocks
+    fill the GPU (``waves``).
+    """
 
     kernel: str
     grid: tuple[int, int, int]
@@ -25,6 +30,8 @@ class Launched:
     precision: str
     flops: int
     bytes: int
+    tile: tuple[int, int] | None = None
+    waves: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,16 +105,20 @@ def price(plan: Plan, limits: Limits, sketch: SketchBackend | None = None) -> li
 def _launched(sketch: SketchBackend, call: Call) -> tuple[Launched, ...]:
     sketch.take_launches()
     getattr(sketch, call.method)(*call.args, **call.kwargs)
-    return tuple(
-        Launched(
-            one.kernel.name,
-            one.grid,
-            one.kernel.threads,
-            one.kernel.precision,
-            one.problem.flops,
-            one.problem.bytes,
-        )
-        for one in sketch.take_launches()
+    return tuple(_describe(sketch, one) for one in sketch.take_launches())
+
+
+def _describe(sketch: SketchBackend, launch: Launch) -> Launched:
+    kernel, tile = launch.kernel, launch.kernel.tile
+    return Launched(
+        kernel.name,
+        launch.grid,
+        kernel.threads,
+        kernel.precision,
+        launch.problem.flops,
+        launch.problem.bytes,
+        (tile.rows, tile.columns) if tile else None,
+        sketch.waves(launch),
     )
 
 

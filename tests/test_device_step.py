@@ -147,7 +147,7 @@ def test_a_step_on_tensor_cores_is_nearly_that_of_the_reference(precision, gate)
     kinds = defaultdict(set)
     for label, names in device.launched.items():
         layer, of_products = label.partition(" ")[0], filter(is_product, names)
-        kinds[layer] |= {name.endswith(f"_{precision}_mma") for name in of_products}
+        kinds[layer] |= {f"_{precision}_mma" in name for name in of_products}
     by_cores = {layer for layer, kind in kinds.items() if kind == {True}}
     assert by_cores == {"conv1_2", "conv2_1", "conv2_2", "conv2_3", "fc1", "fc2"}
     # One input channel, seven classes: no whole chunks, so kernels on CUDA cores.
@@ -159,7 +159,7 @@ def test_eight_classes_are_whole_chunks_for_tensor_cores(precision, gate):
     device = watched(precision)
     assert_nearly_same_step("svgg5", device, gate, classes=8)
     by_cores = {
-        way: {name.endswith("_mma") for name in device.launched[f"fc3 {way}"] if is_product(name)}
+        way: {"_mma" in name for name in device.launched[f"fc3 {way}"] if is_product(name)}
         for way in ("forward", "backward")
     }
     # Logits are float32, which the kernels for bf16 do not write.

@@ -147,6 +147,12 @@ def test_kernels_of_a_pooled_convolution():
     assert kernel.kernel == "conv2d_forward_pool_bf16x3_mma"
     # 1024 * 6 * 6 pixels and 512 channels in tiles of 128 x 128.
     assert kernel.grid == (288 * 4, 1, 1)
+    assert kernel.tile == (128, 128)
+    assert kernel.waves == pytest.approx(1152 / (132 * 2))
+    assert (
+        ": 1152x1x1 blocks of 128 threads, tiles of 128x128, 4.36 waves\n"
+        in plan_report.to_text(report)
+    )
     assert call.flops == kernel.flops == 2 * 1024 * 36 * 9 * 512 * 512
     assert call.floor == pytest.approx(call.flops / (790e12 / 3))
     assert call.bound == "FLOPs"

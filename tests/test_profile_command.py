@@ -106,7 +106,11 @@ def test_an_older_gpu_has_other_kernels(capsys):
         names[limits] = {kernel["kernel"] for call in made["calls"] for kernel in call["kernels"]}
     assert names["h200"] == names["t4"], "kernels in fp32 run on both"
     (cores, on_t4) = (
-        {k["kernel"] for c in plan(capsys, *wanted)["calls"] for k in c["kernels"]}
+        {
+            re.sub(r"_\d+x\d+$", "", kernel["kernel"])  # which tile is best depends on the GPU
+            for call in plan(capsys, *wanted)["calls"]
+            for kernel in call["kernels"]
+        }
         for wanted in (
             ("--device", "cuda", "--precision", "bf16x3"),
             ("--device", "emulated", "--limits", "a100", "--precision", "bf16x3"),

@@ -24,13 +24,13 @@ DEVICE u32 kept(u32 x) {
     return x;
 }
 
-// KERNEL(scale, 256, Global<float> x, u32 count, float factor) { ... }
-// A kernel, the most threads that one of its blocks may have, and its parameters: buffers and
-// numbers. They are read from the source text, too, so each is written out here, with no macro.
 // Two blocks have to fit a multiprocessor, so that one computes while the other waits; without that
 // number the compiler spills registers on some architectures to make room for more.
-#define KERNEL(name, threads, ...) \
-    extern "C" __global__ void __launch_bounds__(threads, 2) name(__VA_ARGS__)
+#if !defined(BLOCKS_AT_ONCE)
+#define BLOCKS_AT_ONCE 2
+#endif
+#define DEFINE_KERNEL(name, threads, ...) \
+    extern "C" __global__ void __launch_bounds__(threads, BLOCKS_AT_ONCE) name(__VA_ARGS__)
 
 // A buffer in global memory, null if it is absent. Each is a buffer of its own: a kernel that works
 // in place has one parameter for what it reads and writes. The emulator checks every access.
@@ -47,6 +47,17 @@ using Global = T* __restrict__;
 
 DEVICE u32 kept(u32 x) { return x; }
 
-#define KERNEL EMULATED_KERNEL
+#define DEFINE_KERNEL(name, ...) EMULATED_KERNEL(name, __VA_ARGS__)
 
+#endif
+
+// KERNEL(scale, 256, Global<float> x, u32 count, float factor) { ... }
+// A kernel, the most threads that one of its blocks may have, and its parameters: buffers and
+// numbers. They are read from the source text, too, so each is written out here, with no macro.
+// A source that is compiled again with other macros has names with another SUFFIX (see tiles.py).
+#define KERNEL(name, ...) DEFINE_KERNEL(JOINED(name, SUFFIX), __VA_ARGS__)
+#define JOINED(name, suffix) JOINED_EXPANDED(name, suffix)
+#define JOINED_EXPANDED(name, suffix) name##suffix
+#if !defined(SUFFIX)
+#define SUFFIX
 #endif

@@ -9,8 +9,13 @@
 //   copies   16 bytes by cp.async straight to shared memory, swizzled against bank conflicts, zeros
 //            where an operand has nothing
 //
-// A stage is, to a warp, 16 ldmatrix for 64 mma in bf16; the same in tf32, for half as many terms
-// (where floats lie along rows, four loads stand for each ldmatrix); in bf16x3 96 mma for those.
+// Other tiles are the same source with other macros: 128x64 and 64x128 of four stages (48 KB) and
+// half as many sums a thread, 64x64 (32 KB) and a quarter. An entry of c is the same terms in the
+// same order through the same instruction in all of them, so its bits are the same.
+//
+// A stage is, to a warp of 128x128, 16 ldmatrix for 64 mma in bf16; the same in tf32, for half as
+// many terms (where floats lie along rows, four loads stand for each ldmatrix); in bf16x3 96 mma
+// for those. 128x64 takes 12 ldmatrix for half the mma, 64x64 8 for a quarter.
 // mma.sync reaches about 63 % of a Hopper's peak; the rest needs wgmma.
 #pragma once
 

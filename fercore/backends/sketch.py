@@ -51,6 +51,10 @@ class SketchBackend(DeviceBackend):
         launches, self._noting.launches = self._noting.launches, []
         return launches
 
+    def waves(self, launch: Launch) -> float | None:
+        """How often its blocks fill the GPU; None where they have no tiles."""
+        return self._noting.waves(launch)
+
     def hold(self, array: np.ndarray) -> Buffer:
         """A buffer that does not count: a device holds nothing that leaves no room."""
         return Sketch(array.shape, array.dtype)

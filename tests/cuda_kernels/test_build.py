@@ -58,6 +58,19 @@ def test_compiles_once_and_says_so(source, announced, target, request):
     assert sorted(p.suffix for p in path.parent.iterdir()) == sorted([path.suffix, ".lock"])
 
 
+@pytest.mark.parametrize("target", ["host", "sm_80"])
+def test_macros_build_another_with_another_name(source, announced, target, request):
+    if target != "host":
+        request.getfixturevalue("cuda_compiler")
+    paths = {build(source, target, macros) for macros in ((), ("SUFFIX=_b",), ("SUFFIX=_b", "C=1"))}
+    assert len(paths) == 3
+    assert build(source, target, ("SUFFIX=_b",)) in paths
+    names = [name.encode() in path.read_bytes() for path in paths for name in ("scale_b",)]
+    assert sorted(names) == [False, True, True]
+    assert "compiled scale.cu with SUFFIX=_b C=1 for" in announced[2]
+    assert len(announced) == 3
+
+
 def test_editing_a_header_of_a_header_builds_anew(source, announced):
     first = build(source, "host")
     (source.parent / "number.cuh").write_text("constexpr float number = 3.0F;\n")

@@ -200,12 +200,12 @@ def launched_in(precision, case, pins=None):
 @pytest.mark.parametrize(
     ("precision", "channels", "suffix"),
     [
-        ("bf16", 16, "_bf16_mma"),
+        ("bf16", 16, "_bf16_mma_64x64"),
         ("bf16", 12, "_bf16"),
         ("bf16", 1, "_bf16"),
-        ("tf32", 12, "_tf32_mma"),
+        ("tf32", 12, "_tf32_mma_64x64"),
         ("tf32", 1, ""),
-        ("bf16x3", 12, "_bf16x3_mma"),
+        ("bf16x3", 12, "_bf16x3_mma_64x64"),
         ("bf16x3", 1, ""),
     ],
 )

@@ -5,13 +5,16 @@ import subprocess
 
 import pytest
 
-from cuda_kernels import evidence, machine_code, specs
+from cuda_kernels import evidence, machine_code, specs, tensor_cores
 from cuda_kernels.build import build
 from cuda_kernels.cubin import Resources, arch_number, occupancy, resources
+from cuda_kernels.tiles import LARGE, TILES
 from tests.cuda_kernels.harness import FOLDER
 
 TARGETS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_120")
 every_target = pytest.mark.parametrize("target", TARGETS)
+OTHER_TILES = ("sm_80", "sm_90")
+"""Targets that tiles other than 128x128 are compiled for here: each takes its time."""
 
 SPILLED = {("sm_120", "bf16x3"): 48}
 """Bytes a thread that the assembler may keep in local memory. In bf16x3 128 sums and 32 registers
@@ -25,18 +28,27 @@ def disassembler():
 
 
 def existing(target):
-    return [kernel for kernel in specs.kernels() if kernel.arch <= arch_number(target)]
+    """The kernels that are for a target, without the tiles that are not compiled for it here."""
+    tiles = TILES if target in OTHER_TILES else (None, LARGE)
+    every = (kernel for kernel in specs.kernels() if kernel.arch <= arch_number(target))
+    return [kernel for kernel in every if kernel.tile in (None, *tiles)]
+
+
+def cubin_of(kernel, target):
+    return build(kernel.source, target, kernel.macros)
 
 
 @every_target
 def test_no_kernel_spills_and_two_blocks_fit(cuda_compiler, target):
     for kernel in existing(target):
-        taken = resources(build(kernel.source, target))[kernel.name]
+        taken = resources(cubin_of(kernel, target))[kernel.name]
         allowed = SPILLED.get((target, kernel.precision), 0)
         assert taken.stack <= allowed, f"{kernel.name} uses local memory: {taken}"
         assert 8 <= taken.registers <= 255
         resident = occupancy(taken, kernel.threads, kernel.shared_bytes, arch_number(target))
-        assert resident.blocks >= evidence.BLOCKS, f"{kernel.name}: {resident}, {taken}"
+        wanted = kernel.tile.at_once(arch_number(target)) if kernel.tile else evidence.BLOCKS
+        assert resident.blocks >= wanted, f"{kernel.name}: {resident}, {taken}"
+        assert kernel.tile is None or taken.shared == kernel.tile.shared
 
 
 @every_target
@@ -47,6 +59,19 @@ def test_machine_code_keeps_every_budget(cuda_compiler, disassembler, target):
         assert not broken, f"{name} {broken}"
         assert not one.local or (target, precision) in SPILLED, f"{name} uses local memory"
         assert bool(one.loop and one.loop.kinds["HMMA"]) == ("mma" in name), name
+
+
+@pytest.mark.parametrize("target", OTHER_TILES)
+def test_the_estimate_of_a_step_is_what_its_loop_has(cuda_compiler, disassembler, target):
+    """Of convolutions; the number of all instructions within three tenths."""
+    tiled = (one for one in existing(target) if one.tile and one.operation.startswith("conv2d"))
+    for one in evidence.gather(tiled, target):
+        name, kinds = one.kernel.name, one.loop.kinds
+        step = tensor_cores.step(one.kernel.tile, one.kernel.precision)
+        loads = 4 * kinds["LDSM"] + kinds["LDS"]
+        assert 0 <= loads - 4 * step.fragments <= 8, f"{name}: {kinds}"
+        assert (kinds["HMMA"], kinds["LDGSTS"]) == (step.products, step.copies), name
+        assert one.loop.instructions == pytest.approx(step.instructions, rel=0.3), name
 
 
 @pytest.mark.parametrize("target", ["sm_75", "sm_80", "sm_90", "sm_120"])

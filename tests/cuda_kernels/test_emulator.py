@@ -115,8 +115,8 @@ def test_orders_are_what_they_say(tmp_path):
 class PortableCompiler(HostCompiler):
     """Fibers by ucontext, as on processors without an assembly switch."""
 
-    def options(self, target):
-        return [*super().options(target), "-DEMULATOR_UCONTEXT"]
+    def options(self, target, macros=()):
+        return [*super().options(target, macros), "-DEMULATOR_UCONTEXT"]
 
 
 def test_portable_fibers_run_threads_just_as_well(tmp_path, monkeypatch):
@@ -149,7 +149,7 @@ extern "C" __attribute__((visibility("default"))) u64 sizes(u32 which) {
     return which == 0 ? sizeof(emulator::Launch) : sizeof(emulator::Argument);
 }
 """)
-    sizes = emulated._library(source).sizes
+    sizes = emulated._library(source, ()).sizes
     sizes.restype = ctypes.c_uint64
     assert sizes(0) == ctypes.sizeof(emulated._Launch)
     assert sizes(1) == ctypes.sizeof(emulated._Argument)

@@ -138,7 +138,7 @@ def test_kernels_of_a_bf16_step_keep_every_budget(capsys, tmp_path, compilers):
     for name, one in found.items():
         assert not one["broken"], f"{name} {one['broken']}"
         assert one["stack"] == one["local"] == 0
-    tuned = [name for name in found if name.endswith("_mma")]
+    tuned = [name for name in found if "_mma" in name]
     assert len(tuned) >= 7
     for name in tuned:
         assert name in evidence.PRODUCTS[90], f"{name} has no floor; evidence.PRODUCTS takes one"

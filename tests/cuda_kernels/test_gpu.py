@@ -150,6 +150,20 @@ def test_launch(cupy, cuda_compiler):
     assert cupy.modules[0].startswith("linear-sm_90-")
 
 
+def test_each_tile_is_a_module_of_its_own(cupy, cuda_compiler):
+    """The same source with other macros; of few multiprocessors large ones fill enough."""
+    cupy.cuda.Device(0).attributes["MultiProcessorCount"] = 1
+    runtime = CupyRuntime()
+    assert runtime.multiprocessors == 1
+    for n, i, o in ((64, 64, 64), (512, 4096, 512), (512, 4096, 512)):
+        sizes = ((n, i), (o, i), (n, o))
+        x, weight, out = (runtime.empty(size, np.uint16) for size in sizes)
+        linear.forward(runtime, x, weight, None, out, precision="bf16")
+    names = [launch[0] for launch in cupy.launches]
+    assert names == ["linear_forward_bf16_mma_64x64", *["linear_forward_bf16_mma"] * 2]
+    assert len(set(cupy.modules)) == len(cupy.modules) == 2
+
+
 def test_large_dynamic_shared_memory_is_asked_for(cupy, cuda_compiler):
     runtime = CupyRuntime()
     out = runtime.empty((4,), np.float32)

@@ -43,6 +43,16 @@ def test_it_notes_what_the_emulator_launches(arch):
     assert first.bytes == 4 * (3 * 144 * 5 + 7 * 45 + 7 + 3 * 36 * 7) + 3 * 36 * 7
 
 
+@pytest.mark.parametrize(("multiprocessors", "waves"), [(0, 12 / 264), (3, 2.0)])
+def test_waves_are_those_of_its_multiprocessors(multiprocessors, waves):
+    runtime = NotingRuntime(pins={"linear_forward": 2})
+    runtime.multiprocessors = multiprocessors
+    x, weight, out = (runtime.empty(shape, np.uint16) for shape in ((384, 8), (512, 8), (384, 512)))
+    linear.forward(runtime, x, weight, None, out, precision="bf16")
+    elementwise.fill(runtime, runtime.empty((8,), F32), 1.0)
+    assert [runtime.waves(launch) for launch in runtime.launches] == [pytest.approx(waves), None]
+
+
 def test_memory_is_counted_while_it_is_held():
     runtime = NotingRuntime()
     kept, gone = runtime.empty((10,), F32), runtime.empty((1000, 1000), F32)
