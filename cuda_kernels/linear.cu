@@ -2,8 +2,9 @@
 //
 //   forward          out [N][O]         = x [N][I] weight [O][I]^T + bias, then ReLU if asked
 //   input gradient   grad_x [N][I]      = grad [N][O] weight [O][I]
-//   weight gradient  grad_weight [O][I] = grad [N][O]^T x [N][I]
-//   bias gradient    grad_bias [O]      = column sums of grad
+//   weight gradient  grad_weight [O][I] = grad [N][O]^T x [N][I], and grad_bias [O] = column sums
+//                    of grad
+//   bias gradient    grad_bias alone, where the weight is frozen
 //
 // All three products are c [rows][columns] = sum over k of a(row, k) b(column, k), where each
 // operand is consecutive in memory either along k or along its rows. Floor: 2 N I O operations, and
@@ -21,20 +22,22 @@
 #include "below.cuh"
 #include "convert.cuh"
 #include "epilogue.cuh"
+#include "row_sums.cuh"
 #include "shared.cuh"
 #include "vector.cuh"
 
 constexpr u32 threads = 256, edge = 64, depth_of_tile = 16;
 
+using Tile = Array<float, depth_of_tile, edge + 4>;  // + 4: fewer bank conflicts, 16-byte rows
+
 struct alignas(16) Tiles {
-    Array<float, depth_of_tile, edge + 4> a, b;  // + 4: fewer bank conflicts, still 16-byte rows
+    Tile a, b;
 };
 
 // Rows [row0, row0 + 64) and terms [k0, k0 + 16) of an operand, zero beyond its end. Neighbouring
 // threads read neighbouring addresses.
 template <bool AlongK, class T>
-DEVICE void load_tile(Array<float, depth_of_tile, edge + 4>& tile, Global<const T> operand,
-                      u32 rows, u32 depth, u32 row0, u32 k0) {
+DEVICE void load_tile(Tile& tile, Global<const T> operand, u32 rows, u32 depth, u32 row0, u32 k0) {
     for (u32 i = threadIdx.x; i < edge * depth_of_tile; i += threads) {
         const u32 row = AlongK ? i / depth_of_tile : i % edge;
         const u32 k = AlongK ? i % depth_of_tile : i / edge;
@@ -43,10 +46,14 @@ DEVICE void load_tile(Array<float, depth_of_tile, edge + 4>& tile, Global<const 
     }
 }
 
-// Calls store(row, column, sum) for this thread's entries of c.
-template <bool AAlongK, bool BAlongK, class T, class Store>
+struct Unwatched {
+    DEVICE void operator()(Tile&) const {}
+};
+
+// Calls store(row, column, sum) for this thread's entries of c, and `watch` with every tile of a.
+template <bool AAlongK, bool BAlongK, class T, class Store, class Watch = Unwatched>
 DEVICE void product(Global<const T> a, Global<const T> b, u32 rows, u32 columns, u32 depth,
-                    Store store) {
+                    Store store, Watch watch = {}) {
     SHARED(Tiles, tiles);
     const u32 block_row = blockIdx.y * edge, block_column = blockIdx.x * edge;
     const u32 row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * 4;
@@ -65,6 +72,7 @@ DEVICE void product(Global<const T> a, Global<const T> b, u32 rows, u32 columns,
                 for (u32 j = 0; j < 4; ++j) sum[i][j] = fmaf(of_a[i], of_b[j], sum[i][j]);
             }
         }
+        watch(tiles.a);
         __syncthreads();  // nobody reads them any more
     }
 #pragma unroll
@@ -126,24 +134,35 @@ KERNEL(linear_input_gradient_bf16, threads, Global<const bf16> grad, Global<cons
     input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
 }
 
-// Overwrites grad_weight, or adds to it. It is float32 for the update, whatever the operands are.
+// Overwrites the gradients, or adds to them. They are float32 for the update, whatever the operands
+// are. The bias's is left beside the product by the blocks of the first columns, unless it is null.
 template <class T>
 DEVICE void weight_gradient(Global<const T> x, Global<const T> grad, Global<float> grad_weight,
-                            u32 n, u32 in, u32 o, u32 accumulate) {
-    product<false, false>(grad, x, o, in, n, [&](u32 row, u32 column, float sum) {
-        float& entry = grad_weight[static_cast<u64>(row) * in + column];
-        entry = accumulate ? entry + sum : sum;
-    });
+                            Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
+    const bool of_bias = grad_bias && blockIdx.x == 0;
+    RowSum row_sum;
+    product<false, false>(
+        grad, x, o, in, n,
+        [&](u32 row, u32 column, float sum) {
+            float& entry = grad_weight[static_cast<u64>(row) * in + column];
+            entry = accumulate ? entry + sum : sum;
+        },
+        [&](Tile& tile) {
+            if (of_bias) row_sum.add(tile);
+        });
+    if (!of_bias) return;
+    const u32 row = blockIdx.y * edge + RowSum::row();
+    row_sum.store(row < o, accumulate, grad_bias + row);
 }
 
 KERNEL(linear_weight_gradient, threads, Global<const float> x, Global<const float> grad,
-       Global<float> grad_weight, u32 n, u32 in, u32 o, u32 accumulate) {
-    weight_gradient(x, grad, grad_weight, n, in, o, accumulate);
+       Global<float> grad_weight, Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
+    weight_gradient(x, grad, grad_weight, grad_bias, n, in, o, accumulate);
 }
 
 KERNEL(linear_weight_gradient_bf16, threads, Global<const bf16> x, Global<const bf16> grad,
-       Global<float> grad_weight, u32 n, u32 in, u32 o, u32 accumulate) {
-    weight_gradient(x, grad, grad_weight, n, in, o, accumulate);
+       Global<float> grad_weight, Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
+    weight_gradient(x, grad, grad_weight, grad_bias, n, in, o, accumulate);
 }
 
 // A block sums 32 columns: thread (slice, lane) every eighth row of a column, a warp reading 32

@@ -160,9 +160,10 @@ def weight_gradient(
     What is ``None`` is not computed; ``x`` is read only for ``grad_weight``.
     """
     if grad_weight is not None:
-        arguments = {"x": x, "grad": grad, "grad_weight": grad_weight, "accumulate": accumulate}
+        arguments = {"x": x, "grad": grad, "grad_weight": grad_weight, "grad_bias": grad_bias}
+        arguments["accumulate"] = accumulate
         _run(runtime, "linear_weight_gradient", x, grad_weight, grad, arguments, precision)
-    if grad_bias is not None:
+    elif grad_bias is not None:
         n, o = grad.shape
         sums = ColumnSums(n, o, grad.nbytes + grad_bias.nbytes)
         arguments = {"grad": grad, "grad_bias": grad_bias, "n": n, "o": o, "accumulate": accumulate}

@@ -11,6 +11,7 @@
 
 #include "below.cuh"
 #include "tile_epilogue.cuh"
+#include "tile_row_sums.cuh"
 
 template <class Precision, class T>
 DEVICE void forward(Global<const T> x, Global<const T> weight, Global<const float> bias,
@@ -87,25 +88,30 @@ KERNEL(linear_input_gradient_bf16x3_mma, threads, Global<const float> grad,
 
 template <class Precision, class T>
 DEVICE void weight_gradient(Global<const T> x, Global<const T> grad, Global<float> grad_weight,
-                            u32 n, u32 in, u32 o, u32 accumulate) {
+                            Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
     const Corner corner(in);
+    const bool of_bias = grad_bias && corner.column == 0;
     Sums sum = {};
+    RowSums<T> row_sums;
     product<Precision>(matrix_along_rows(grad, o, n), matrix_along_rows(x, in, n), corner, 0, n,
-                       sum);
+                       sum, [&](auto& gradients) {
+                           if (of_bias) row_sums.add(gradients);
+                       });
     store_gradient(corner, o, in, accumulate, grad_weight, sum);
+    if (of_bias) row_sums.store(corner, o, accumulate, grad_bias);
 }
 
 KERNEL(linear_weight_gradient_bf16_mma, threads, Global<const bf16> x, Global<const bf16> grad,
-       Global<float> grad_weight, u32 n, u32 in, u32 o, u32 accumulate) {
-    weight_gradient<Bf16>(x, grad, grad_weight, n, in, o, accumulate);
+       Global<float> grad_weight, Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
+    weight_gradient<Bf16>(x, grad, grad_weight, grad_bias, n, in, o, accumulate);
 }
 
 KERNEL(linear_weight_gradient_tf32_mma, threads, Global<const float> x, Global<const float> grad,
-       Global<float> grad_weight, u32 n, u32 in, u32 o, u32 accumulate) {
-    weight_gradient<Tf32>(x, grad, grad_weight, n, in, o, accumulate);
+       Global<float> grad_weight, Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
+    weight_gradient<Tf32>(x, grad, grad_weight, grad_bias, n, in, o, accumulate);
 }
 
 KERNEL(linear_weight_gradient_bf16x3_mma, threads, Global<const float> x, Global<const float> grad,
-       Global<float> grad_weight, u32 n, u32 in, u32 o, u32 accumulate) {
-    weight_gradient<Bf16x3>(x, grad, grad_weight, n, in, o, accumulate);
+       Global<float> grad_weight, Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
+    weight_gradient<Bf16x3>(x, grad, grad_weight, grad_bias, n, in, o, accumulate);
 }

@@ -166,11 +166,6 @@ class Function:
         """An uninitialised gradient of an activation."""
         return self.backend.empty(shape, self.backend.compute_dtype)
 
-    def new_parameter_grad(self, index: int, shape: Sequence[int], slices: int) -> Buffer:
-        """An uninitialised gradient of input ``index``, in slices where those may be left."""
-        several = slices > 1 and self.in_slices[index]
-        return self.backend.empty((slices, *shape) if several else shape)
-
     def save(self, **tensors: Tensor) -> None:
         """Keep tensors for ``backward``; their contents must not change before it."""
         assert self._saved is not None

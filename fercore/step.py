@@ -84,7 +84,7 @@ class _Recorder:
         finally:
             self._label = outer
 
-    def conv2d_gradient_slices(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+    def conv2d_gradient_slices(self, *args: Any, **kwargs: Any) -> int:
         return self._backend.conv2d_gradient_slices(*args, **kwargs)  # a question, not a call
 
     def __getattr__(self, method: str) -> Any:

@@ -268,10 +268,10 @@ class DeviceBackend(Backend):
 
     def conv2d_gradient_slices(
         self, x: tuple[int, ...], weight: tuple[int, ...], *, stride: int = 1, padding: int = 0
-    ) -> tuple[int, int]:
+    ) -> int:
         if not self.leaves_slices:
             return super().conv2d_gradient_slices(x, weight, stride=stride, padding=padding)
-        slices: tuple[int, int] = self._kernels.conv2d.gradient_slices(
+        slices: int = self._kernels.conv2d.gradient_slices(
             self._runtime, x, weight, stride=stride, padding=padding, **self._options
         )
         return slices

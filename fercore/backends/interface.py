@@ -215,19 +215,20 @@ class Backend(ABC):
     ) -> None:
         """``grad_weight [O, KH, KW, C]`` and ``grad_bias [O]`` from ``grad [N, P, Q, O]``.
 
-        Either may be in slices: see ``conv2d_gradient_slices``.
+        They may be in slices: see ``conv2d_gradient_slices``.
         ``x`` is read only for ``grad_weight``, and may be ``None`` without it.
         """
 
     def conv2d_gradient_slices(
         self, x: tuple[int, ...], weight: tuple[int, ...], *, stride: int = 1, padding: int = 0
-    ) -> tuple[int, int]:
-        """Into how many slices ``conv2d_weight_gradient`` cuts its sums: weight's and bias's.
+    ) -> int:
+        """Into how many slices ``conv2d_weight_gradient`` cuts its sums if it is given a weight.
 
-        ``x`` and ``weight`` are shapes. A gradient in more than one slice can be left to its
-        update to sum: to both methods it is then given with a leading axis of so many partial sums.
+        ``x`` and ``weight`` are shapes. Gradients in more than one slice can be left to their
+        updates to sum: to both methods they are then given with a leading axis of so many partial
+        sums, the bias's with the weight's.
         """
-        return 1, 1
+        return 1
 
     @abstractmethod
     def epilogue_gradient(

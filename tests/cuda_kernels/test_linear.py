@@ -75,7 +75,12 @@ def test_weight_gradient(runtime, random, precision, version, shape, numbers, ac
     )
     add = int(accumulate)
     layer.check(grad_weight, exact_grad.T @ exact_x + add * before[0], n)
-    layer.check(grad_bias, exact_grad.sum(0) + add * before[1], n)
+    layer.check_sums(grad_bias, exact_grad.sum(0) + add * before[1], n)
+    alone = to_device(runtime, before[1]) if accumulate else poisoned(runtime, o)
+    linear.weight_gradient(
+        runtime, None, grad, None, alone, accumulate=accumulate, precision=precision
+    )
+    layer.check_sums(alone, exact_grad.sum(0) + add * before[1], n)
 
 
 def test_what_is_not_wanted_is_not_launched(runtime, random):
@@ -85,7 +90,8 @@ def test_what_is_not_wanted_is_not_launched(runtime, random):
     linear.weight_gradient(runtime, None, grad, None, poisoned(runtime, 7))
     linear.weight_gradient(runtime, x, grad, poisoned(runtime, 7, 5), None)
     linear.weight_gradient(runtime, None, grad, None, None)
-    assert launched == ["linear_bias_gradient", "linear_weight_gradient"]
+    linear.weight_gradient(runtime, x, grad, poisoned(runtime, 7, 5), poisoned(runtime, 7))
+    assert launched == ["linear_bias_gradient", "linear_weight_gradient", "linear_weight_gradient"]
 
 
 def test_a_relu_keeps_nan(runtime, random):
