@@ -90,21 +90,22 @@ def cases(model: str, batch: int, *, narrow: bool = False) -> list[Case]:
     """Every call of a step of ``model`` at one batch size, in float32 or (``narrow``) in bf16.
 
     A second step, with normalisation and Adam, adds the methods that the first does not call, one
-    whose epilogues' gradients are calls of their own those of pooled layers, and one whose weights
-    are frozen the gradients of biases alone.
+    whose dropout and epilogues' gradients are calls of their own those, of pooled layers, and one
+    whose weights are frozen the gradients of biases alone.
     """
     precision: Precision = "bf16" if narrow else "fp32"
     adam = Recipe(optimizer="adam")
     plain = _record(model, batch, Recipe(clip_norm=1.0), precision)
     normalised = _record(f"{model.partition('-')[0]}-bn", batch, adam, precision)
-    apart = _record(model, batch, Recipe(), precision, without=("epilogue_gradient",))
+    apart = _record(model, batch, Recipe(), precision, without=("dropout", "epilogue_gradient"))
     of_biases = _record(model, batch, Recipe(), precision, trainable="*.bias")
     called = {call.method for call in plain}
     every = [*plain, *(call for call in normalised if call.method not in called)]
     every += [
         call
         for call in apart
-        if call.method == "epilogue_gradient" and call.kwargs["epilogue"] == "relu_pool"
+        if call.method == "dropout"
+        or (call.method == "epilogue_gradient" and call.kwargs["epilogue"] == "relu_pool")
     ]
     every += [call for call in of_biases if call.method.endswith("weight_gradient")]
     return [_case(number, call) for number, call in enumerate(every)]

@@ -1,6 +1,7 @@
 // Fully connected layers, version 1: for any shape, on CUDA cores.
 //
-//   forward          out [N][O]         = x [N][I] weight [O][I]^T + bias, then ReLU if asked
+//   forward          out [N][O]         = x [N][I] weight [O][I]^T + bias, then ReLU and dropout,
+//                                         if asked
 //   input gradient   grad_x [N][I]      = grad [N][O] weight [O][I]
 //   weight gradient  grad_weight [O][I] = grad [N][O]^T x [N][I], and grad_bias [O] = column sums
 //                    of grad
@@ -21,6 +22,7 @@
 
 #include "below.cuh"
 #include "convert.cuh"
+#include "dropout.cuh"
 #include "epilogue.cuh"
 #include "row_sums.cuh"
 #include "shared.cuh"
@@ -87,26 +89,30 @@ DEVICE void product(Global<const T> a, Global<const T> b, u32 rows, u32 columns,
 
 template <class T, class Out>
 DEVICE void forward(Global<const T> x, Global<const T> weight, Global<const float> bias,
-                    Global<Out> out, u32 n, u32 in, u32 o, u32 with_relu) {
+                    Global<Out> out, u32 n, u32 in, u32 o, u32 with_relu, const Dropout& dropout) {
     product<true, true>(x, weight, n, o, in, [&](u32 row, u32 column, float sum) {
+        const u64 at = static_cast<u64>(row) * o + column;
         if (bias) sum += bias[column];
-        out[static_cast<u64>(row) * o + column] = from_float<Out>(with_relu ? relu(sum) : sum);
+        if (with_relu) sum = relu(sum);
+        out[at] = from_float<Out>(dropout.rng ? dropout.dropped_at(at, sum) : sum);
     });
 }
 
 KERNEL(linear_forward, threads, Global<const float> x, Global<const float> weight,
-       Global<const float> bias, Global<float> out, u32 n, u32 in, u32 o, u32 with_relu) {
-    forward(x, weight, bias, out, n, in, o, with_relu);
+       Global<const float> bias, Global<float> out, u32 n, u32 in, u32 o, u32 with_relu,
+       Global<const u32> rng, u32 layer, u32 threshold, float scale) {
+    forward(x, weight, bias, out, n, in, o, with_relu, {rng, layer, threshold, scale});
 }
 
 KERNEL(linear_forward_bf16, threads, Global<const bf16> x, Global<const bf16> weight,
-       Global<const float> bias, Global<bf16> out, u32 n, u32 in, u32 o, u32 with_relu) {
-    forward(x, weight, bias, out, n, in, o, with_relu);
+       Global<const float> bias, Global<bf16> out, u32 n, u32 in, u32 o, u32 with_relu,
+       Global<const u32> rng, u32 layer, u32 threshold, float scale) {
+    forward(x, weight, bias, out, n, in, o, with_relu, {rng, layer, threshold, scale});
 }
 
 KERNEL(linear_forward_wide_bf16, threads, Global<const bf16> x, Global<const bf16> weight,
        Global<const float> bias, Global<float> out, u32 n, u32 in, u32 o, u32 with_relu) {
-    forward(x, weight, bias, out, n, in, o, with_relu);
+    forward(x, weight, bias, out, n, in, o, with_relu, {});
 }
 
 template <class T>
@@ -124,14 +130,14 @@ DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<
 
 KERNEL(linear_input_gradient, threads, Global<const float> grad, Global<const float> weight,
        Global<float> grad_x, Global<const float> out, Global<const u8> argmax, u32 n, u32 in, u32 o,
-       u32 h, u32 w, u32 c, u32 map_h, u32 map_w) {
-    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
+       u32 h, u32 w, u32 c, u32 map_h, u32 map_w, float scale) {
+    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w, scale});
 }
 
 KERNEL(linear_input_gradient_bf16, threads, Global<const bf16> grad, Global<const bf16> weight,
        Global<bf16> grad_x, Global<const bf16> out, Global<const u8> argmax, u32 n, u32 in, u32 o,
-       u32 h, u32 w, u32 c, u32 map_h, u32 map_w) {
-    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
+       u32 h, u32 w, u32 c, u32 map_h, u32 map_w, float scale) {
+    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w, scale});
 }
 
 // Overwrites the gradients, or adds to them. They are float32 for the update, whatever the operands

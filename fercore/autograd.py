@@ -78,12 +78,13 @@ class Below:
     """How far down the gradient with respect to an input is computed.
 
     To the input itself; or on through the epilogue that made it, which wrote ``out`` and, if it
-    pools, ``argmax``. ``shape`` is that of the gradient.
+    pools, ``argmax``, or ends with dropout, of ``rate``. ``shape`` is that of the gradient.
     """
 
     shape: tuple[int, ...]
     out: Buffer | None = None
     argmax: Buffer | None = None
+    rate: float = 0.0
 
 
 class Function:

@@ -306,8 +306,11 @@ class DeviceBackend(Backend):
         weight: Buffer,
         bias: Buffer | None,
         out: Buffer,
+        rng: Buffer | None = None,
         *,
         epilogue: Epilogue = "none",
+        rate: float = 0.0,
+        layer: int = 0,
     ) -> None:
         (n, i), (o, _) = shape_of(2, x=x), shape_of(2, weight=weight)
         if epilogue == "relu_pool":
@@ -315,6 +318,7 @@ class DeviceBackend(Backend):
         reads((n, i), self.compute_dtype, x=x)
         reads((o, i), self.compute_dtype, weight=weight)
         reads((o,), bias=bias)
+        reads((4,), np.uint32, rng=rng)
         of_logits = out.dtype == self.dtype
         writes((n, o), self.dtype if of_logits else self.compute_dtype, out=out)
         self._kernels.linear.forward(
@@ -324,6 +328,9 @@ class DeviceBackend(Backend):
             bias,
             out,
             relu=epilogue == "relu",
+            rng=rng,
+            rate=rate,
+            layer=layer,
             **self._options,
         )
 
@@ -334,13 +341,15 @@ class DeviceBackend(Backend):
         grad_x: Buffer,
         out: Buffer | None = None,
         argmax: Buffer | None = None,
+        *,
+        rate: float = 0.0,
     ) -> None:
         (n, o), (_, i) = shape_of(2, grad=grad), shape_of(2, weight=weight)
         reads((n, o), self.compute_dtype, grad=grad)
         reads((o, i), self.compute_dtype, weight=weight)
         check_below((n, i), grad_x, out, argmax, self.compute_dtype)
         self._kernels.linear.input_gradient(
-            self._runtime, grad, weight, grad_x, out, argmax, **self._options
+            self._runtime, grad, weight, grad_x, out, argmax, rate=rate, **self._options
         )
 
     def linear_weight_gradient(

@@ -255,10 +255,17 @@ class Backend(ABC):
         weight: Buffer,
         bias: Buffer | None,
         out: Buffer,
+        rng: Buffer | None = None,
         *,
         epilogue: Epilogue = "none",
+        rate: float = 0.0,
+        layer: int = 0,
     ) -> None:
-        """``out [N, O] = x [N, I] @ weight[O, I].T + bias``, then ``none`` or ``relu``."""
+        """``out [N, O] = x [N, I] @ weight[O, I].T + bias``, then ``none`` or ``relu``.
+
+        Given ``rng``, ``dropout`` of ``rate`` in ``layer`` follows: activations, not logits. In
+        bf16 the result is rounded once, after it.
+        """
 
     @abstractmethod
     def linear_input_gradient(
@@ -268,11 +275,15 @@ class Backend(ABC):
         grad_x: Buffer,
         out: Buffer | None = None,
         argmax: Buffer | None = None,
+        *,
+        rate: float = 0.0,
     ) -> None:
         """``grad_x [N, I] = grad [N, O] @ weight``.
 
         ``out`` and ``argmax``, here ``[N, I]``, are what they are in ``conv2d_input_gradient``:
-        with ``argmax``, ``grad_x`` is ``[N, P, Q, C]``, where ``P // 2 * (Q // 2) * C = I``.
+        with ``argmax``, ``grad_x`` is ``[N, P, Q, C]``, where ``P // 2 * (Q // 2) * C = I``. If
+        dropout of ``rate`` followed the ReLU which made ``out``, ``grad_x`` is the gradient before
+        both; no random number is needed, as ``out`` is positive where both let the gradient pass.
         """
 
     @abstractmethod
