@@ -17,12 +17,13 @@ import numpy as np
 from bench.recipe import Recipe
 from cuda_kernels.noting import Sketch
 from cuda_kernels.specs import Precision
-from fercore import costs, models
+from fercore import costs, freeze, models
 from fercore.autograd import backward
 from fercore.backends.accesses import operands
 from fercore.backends.device import BF16, DeviceBackend
 from fercore.backends.interface import Augmentation, Backend
 from fercore.backends.sketch import SketchBackend
+from fercore.freeze import Strategy
 from fercore.functions import SoftmaxCrossEntropy, augment
 from fercore.fusions import separate
 from fercore.nn import Context
@@ -89,21 +90,25 @@ class Case:
 def cases(model: str, batch: int, *, narrow: bool = False) -> list[Case]:
     """Every call of a step of ``model`` at one batch size, in float32 or (``narrow``) in bf16.
 
-    A second step, with normalisation and Adam, adds the methods that the first does not call, and
-    one whose epilogues' gradients are calls of their own those of pooled layers.
+    A second step, with normalisation and Adam, adds the methods that the first does not call, one
+    whose dropout and epilogues' gradients are calls of their own those, of pooled layers, and one
+    whose weights are frozen the gradients of biases alone.
     """
     precision: Precision = "bf16" if narrow else "fp32"
     adam = Recipe(optimizer="adam")
     plain = _record(model, batch, Recipe(clip_norm=1.0), precision)
     normalised = _record(f"{model.partition('-')[0]}-bn", batch, adam, precision)
-    apart = _record(model, batch, Recipe(), precision, without=("epilogue_gradient",))
+    apart = _record(model, batch, Recipe(), precision, without=("dropout", "epilogue_gradient"))
+    of_biases = _record(model, batch, Recipe(), precision, trainable="*.bias")
     called = {call.method for call in plain}
     every = [*plain, *(call for call in normalised if call.method not in called)]
     every += [
         call
         for call in apart
-        if call.method == "epilogue_gradient" and call.kwargs["epilogue"] == "relu_pool"
+        if call.method == "dropout"
+        or (call.method == "epilogue_gradient" and call.kwargs["epilogue"] == "relu_pool")
     ]
+    every += [call for call in of_biases if call.method.endswith("weight_gradient")]
     return [_case(number, call) for number, call in enumerate(every)]
 
 
@@ -114,10 +119,16 @@ def distinct(every: Sequence[Case]) -> list[Case]:
 
 
 def _record(
-    model: str, batch: int, recipe: Recipe, precision: Precision, without: Sequence[str] = ()
+    model: str,
+    batch: int,
+    recipe: Recipe,
+    precision: Precision,
+    without: Sequence[str] = (),
+    trainable: str = "all",
 ) -> Sequence[Call]:
     backend = SketchBackend(precision)
     net = separate(models.build(model, classes=CLASSES, seed=None, backend=backend), without)
+    freeze.apply(net, Strategy("step", trainable=(trainable,)))
     optimizer = Optimizer(net.parameters(), recipe, backend)
     images, labels = backend.empty((batch, SIZE, SIZE), "uint8"), backend.empty((batch,), "int32")
     rng, statistics = backend.empty((4,), "uint32"), backend.empty((4,), "float64")

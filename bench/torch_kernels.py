@@ -155,6 +155,8 @@ def _epilogue_gradient(o: _Operands) -> Run:
 
 def _linear_forward(o: _Operands) -> Run:
     x, weight, bias = o.x, o.weight, o.bias
+    if o.options["rate"] > 0:
+        return lambda: F.dropout(F.linear(x, weight, bias).relu_(), o.options["rate"])
     if o.options["epilogue"] == "relu":
         return lambda: F.linear(x, weight, bias).relu_()
     return lambda: F.linear(x, weight, bias)

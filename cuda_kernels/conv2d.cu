@@ -2,7 +2,8 @@
 //
 //   forward          out [N][P][Q][O]           = x [N][H][W][C] * weight [O][KH][KW][C] + bias
 //   input gradient   grad_x [N][H][W][C]        from grad [N][P][Q][O] and weight
-//   weight gradient  grad_weight [O][KH][KW][C] from x and grad;   bias gradient  grad_bias [O]
+//   weight gradient  grad_weight [O][KH][KW][C] and grad_bias [O] from x and grad
+//   bias gradient    grad_bias alone, where the weight is frozen
 //   pool gradient    grad [N][P][Q][O]          from that after ReLU and a 2x2 max-pool
 //
 // Each convolution is a matrix product, c [rows][columns] = sum over k of a(row, k) b(column, k),
@@ -26,6 +27,7 @@
 #include "convert.cuh"
 #include "convolution.cuh"
 #include "grid.cuh"
+#include "row_sums.cuh"
 #include "shared.cuh"
 #include "sliced_sums.cuh"
 #include "vector.cuh"
@@ -97,11 +99,15 @@ struct Corner {
     }
 };
 
+struct Unwatched {
+    DEVICE void operator()(Tile&) const {}
+};
+
 // Adds the terms from k0 to before k1 to `sum`, four rows for each of four columns. Terms in the
-// last tile beyond k1 have to be nowhere.
-template <bool AAlongK, bool BAlongK, class A, class B>
+// last tile beyond k1 have to be nowhere. `watch` is called with every tile of a.
+template <bool AAlongK, bool BAlongK, class A, class B, class Watch = Unwatched>
 DEVICE void product(const A& a, const B& b, const Corner& corner, u32 k0, u32 k1,
-                    float (&sum)[4][4]) {
+                    float (&sum)[4][4], Watch watch = {}) {
     SHARED(Tiles, tiles);
     const u32 row = corner.row % edge, column = corner.column % edge;
     const Loader<AAlongK, A> of_a(a, corner.row - row);
@@ -121,6 +127,7 @@ DEVICE void product(const A& a, const B& b, const Corner& corner, u32 k0, u32 k1
                 for (u32 i = 0; i < 4; ++i) sum[j][i] = fmaf(rows[i], columns[j], sum[j][i]);
             }
         }
+        watch(tiles.a);
         __syncthreads();  // nobody reads them any more
     }
 }
@@ -264,35 +271,46 @@ KERNEL(conv2d_input_gradient_bf16, threads, Global<const bf16> grad, Global<cons
 // [slices][...] are added in order: by conv2d_sum_slices, or by the update that they are for. A
 // slice is a multiple of 16 pixels. Where there is but one, `partial` is the gradient itself, and
 // sums may be added to what is there.
+//
+// The gradient of the bias is the sums of grad itself: those of its 64 channels are left beside the
+// product by a block of the first columns, unless `bias_partial` is null.
 template <class T>
 DEVICE void weight_gradient(Global<const T> x, Global<const T> grad, Global<float> partial,
-                            const Sizes& s, u32 slice, u32 accumulate) {
+                            Global<float> bias_partial, const Sizes& s, u32 slice, u32 accumulate) {
     const Corner corner(s.taps());
+    const bool of_bias = bias_partial && corner.column < edge;
     float sum[4][4] = {};
+    RowSum row_sum;
     const Operand gradients{grad, Image{}, [&](u32 i) { return line(i, s.o, 1); },
                             [&](u32 k) { return line(k, s.pixels(), s.o); }};
     const Operand patches{x, Image{s.h, s.w}, [&](u32 i) { return tap_of(s, i); },
                           [&](u32 k) { return patch_of_pixel(s, k); }};
     const u32 k0 = blockIdx.y * slice;
-    product<false, false>(gradients, patches, corner, k0, min(k0 + slice, s.pixels()), sum);
+    product<false, false>(gradients, patches, corner, k0, min(k0 + slice, s.pixels()), sum,
+                          [&](Tile& tile) {
+                              if (of_bias) row_sum.add(tile);
+                          });
     store_all(corner, s.o, s.taps(), sum, [&](u32 row, u32 column, float value) {
         const u64 at = (static_cast<u64>(blockIdx.y) * s.o + row) * s.taps() + column;
         partial[at] = accumulate ? partial[at] + value : value;
     });
+    if (!of_bias) return;
+    const u32 row = corner.row / edge * edge + RowSum::row();
+    row_sum.store(row < s.o, accumulate, bias_partial + (blockIdx.y * s.o + row));
 }
 
 KERNEL(conv2d_weight_gradient, threads, Global<const float> x, Global<const float> grad,
-       Global<float> partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
-       u32 stride, u32 padding, u32 slice, u32 accumulate) {
-    weight_gradient(x, grad, partial, {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice,
-                    accumulate);
+       Global<float> partial, Global<float> bias_partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh,
+       u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 slice, u32 accumulate) {
+    weight_gradient(x, grad, partial, bias_partial, {n, h, w, c, o, kh, kw, p, q, stride, padding},
+                    slice, accumulate);
 }
 
 KERNEL(conv2d_weight_gradient_bf16, threads, Global<const bf16> x, Global<const bf16> grad,
-       Global<float> partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
-       u32 stride, u32 padding, u32 slice, u32 accumulate) {
-    weight_gradient(x, grad, partial, {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice,
-                    accumulate);
+       Global<float> partial, Global<float> bias_partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh,
+       u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 slice, u32 accumulate) {
+    weight_gradient(x, grad, partial, bias_partial, {n, h, w, c, o, kh, kw, p, q, stride, padding},
+                    slice, accumulate);
 }
 
 // A block sums 32 columns over a slice of the rows: thread (part, lane) every eighth row of a

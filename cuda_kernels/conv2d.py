@@ -27,6 +27,7 @@ THREADS = 256  # of a block in conv2d.cu
 EDGE = 64  # of its tiles: rows and columns
 DEPTH = 32  # terms at a time, at most
 BLOCKS = 512  # enough for the largest GPUs; the same for all, so that all give the same bits
+MOST_PARTIAL_SUMS = BLOCKS * (LARGE.columns + 1) * LARGE.rows  # of weight and bias
 LEAST_SLICE = 256  # pixels; shorter ones cost more in partial sums than they bring
 
 Epilogue = Literal["none", "relu", "relu_pool"]
@@ -316,24 +317,27 @@ def weight_gradient(
     """``grad_weight`` and ``grad_bias [O]`` from ``grad``, the gradient before the epilogue.
 
     Overwrites them, or adds to what is there (``accumulate``). What is ``None`` is not computed;
-    ``x`` is read only for ``grad_weight``. With a leading axis, a gradient receives its sums over
-    as many slices of the pixels (none of them empty): see ``gradient_slices``.
+    ``x`` is read only for ``grad_weight``. With a leading axis, which both have then, a gradient
+    receives its sums over as many slices of the pixels (none of them empty): see
+    ``gradient_slices``.
     """
     pixels, o = int(np.prod(grad.shape[:-1])), grad.shape[-1]
     if grad_weight is not None:
         slices = sliced_sums.axis(grad_weight, 4)
         conv = _convolution(runtime, x, grad_weight, stride, padding, (grad,), slices)
         _check("grad", grad, (conv.n, conv.p, conv.q, conv.o))
-        arguments = {"x": x, "grad": grad, **conv.numbers()}
+        _check("grad_bias", grad_bias, (*slices, o))
         kernel = runtime.choose("conv2d_weight_gradient", conv, precision)
-        _run_sliced(runtime, kernel, conv, arguments, pixels, grad_weight, accumulate)
-    if grad_bias is not None:
+        totals = {"partial": grad_weight, "bias_partial": grad_bias}
+        arguments = {"x": x, "grad": grad, **conv.numbers()}
+        _run_sliced(runtime, kernel, conv, arguments, pixels, totals, accumulate)
+    elif grad_bias is not None:
         slices = sliced_sums.axis(grad_bias, 1)
         _check("grad_bias", grad_bias, (*slices, o))
         sums = ColumnSums(pixels, o, grad.dtype.itemsize, *slices)
-        arguments = {"grad": grad, "pixels": pixels, "o": o}
         kernel = runtime.choose("conv2d_bias_gradient", sums, precision)
-        _run_sliced(runtime, kernel, sums, arguments, pixels, grad_bias, accumulate)
+        arguments = {"grad": grad, "pixels": pixels, "o": o}
+        _run_sliced(runtime, kernel, sums, arguments, pixels, {"partial": grad_bias}, accumulate)
 
 
 def gradient_slices(
@@ -344,16 +348,14 @@ def gradient_slices(
     stride: int,
     padding: int,
     precision: Precision = "fp32",
-) -> tuple[int, int]:
-    """Over how many slices of the pixels ``weight_gradient`` sums, for the weight and for the bias.
+) -> int:
+    """Over how many slices of the pixels ``weight_gradient`` sums, if the weight's is asked for.
 
     ``x`` and ``weight`` are shapes, of buffers that begin at a multiple of 16 bytes.
     """
     (n, h, w, c), (o, kh, kw, _) = x, weight
     conv = Convolution(n, h, w, c, o, kh, kw, stride, padding, bytes=0)
-    sums = ColumnSums(conv.pixels, o)
-    of_weight = runtime.choose("conv2d_weight_gradient", conv, precision).grid(conv)[1]
-    return of_weight, runtime.choose("conv2d_bias_gradient", sums, precision).grid(sums)[1]
+    return runtime.choose("conv2d_weight_gradient", conv, precision).grid(conv)[1]
 
 
 def epilogue_gradient(
@@ -391,27 +393,40 @@ def _run_sliced(
     problem: Convolution | ColumnSums,
     arguments: dict[str, Any],
     pixels: int,
-    total: Buffer,
+    totals: dict[str, Buffer | None],
     accumulate: bool,
 ) -> None:
-    """Launch a kernel that sums slices of the pixels, and add these up unless ``total`` is sliced.
+    """Launch a kernel that sums slices of the pixels, and add these up unless they are asked for.
 
-    Partial sums lie in the runtime's scratch, which all blocks together fill at most.
+    ``totals`` are what it computes, by the names that it has for their partial sums. These lie in
+    the runtime's scratch, which all blocks together fill at most.
     """
     slices = kernel.grid(problem)[1]
     if _ceil(pixels, _slice(pixels, slices)) != slices and pixels:
         raise ValueError(f"{slices} slices of {pixels} pixels cannot be alike and not empty")
     complete = slices == 1 or problem.slices > 0  # then nothing is left to be added
-    partial = total
-    if not complete:
-        scratch = runtime.scratch("partial sums", BLOCKS * LARGE.rows * LARGE.columns, np.float32)
-        partial = runtime.view(scratch, 0, (slices, *total.shape), np.float32)
+    partials = totals if complete else _partial_sums(runtime, totals, slices)
     arguments |= {"slice": _slice(pixels, slices), "accumulate": complete and accumulate}
-    runtime.launch_for(kernel, problem, {**arguments, "partial": partial})
-    if not complete:
-        sums = ColumnSums(slices, total.size)
-        arguments = {"partial": partial, "out": total, "count": total.size, "slices": slices}
-        runtime.run("conv2d_sum_slices", sums, {**arguments, "accumulate": accumulate})
+    runtime.launch_for(kernel, problem, {**arguments, **partials})
+    for name, total in totals.items():
+        if total is not None and not complete:
+            sums = ColumnSums(slices, total.size)
+            arguments = {"partial": partials[name], "out": total, "accumulate": accumulate}
+            arguments |= {"count": total.size, "slices": slices}
+            runtime.run("conv2d_sum_slices", sums, arguments)
+
+
+def _partial_sums(
+    runtime: Runtime, totals: dict[str, Buffer | None], slices: int
+) -> dict[str, Buffer | None]:
+    """Scratch for ``slices`` of each total that there is, one after another."""
+    scratch = runtime.scratch("partial sums", MOST_PARTIAL_SUMS, np.float32)
+    partials, offset = dict(totals), 0
+    for name, total in totals.items():
+        if total is not None:
+            partials[name] = runtime.view(scratch, offset, (slices, *total.shape), np.float32)
+            offset += slices * total.nbytes
+    return partials
 
 
 # -- shapes ---------------------------------------------------------------------------------------

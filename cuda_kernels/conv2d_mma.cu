@@ -17,6 +17,7 @@
 
 #include "convolution.cuh"
 #include "tile_epilogue.cuh"
+#include "tile_row_sums.cuh"
 
 // Three digits: `first` without end, `second` below `seconds`, `third` below `thirds`. Its place
 // is place_of(first, second, third).
@@ -188,7 +189,7 @@ KERNEL(conv2d_input_gradient_bf16x3_mma, threads, Global<const float> grad,
 // Each block takes a slice of the pixels, as in conv2d.cu; a slice is whole stages.
 template <class Precision, class T>
 DEVICE void weight_gradient(Global<const T> x, Global<const T> grad, Global<float> partial,
-                            const Sizes& s, u32 slice, u32 accumulate) {
+                            Global<float> bias_partial, const Sizes& s, u32 slice, u32 accumulate) {
     const auto pixel_place = [=](u32 n, u32 p, u32 q) {
         return place_if(n < s.n, patch(s, n, p, q));
     };
@@ -196,30 +197,35 @@ DEVICE void weight_gradient(Global<const T> x, Global<const T> grad, Global<floa
         x, Image{s.h, s.w}, [=](u32 i) { return tap_of(s, i); }, Digits{s.p, s.q, pixel_place});
     const u32 k0 = blockIdx.y * slice, taps = s.taps();
     const Corner corner(taps);
+    const bool of_bias = bias_partial && corner.column == 0;
     Sums sum = {};
+    RowSums<T> row_sums;
     product<Precision>(matrix_along_rows(grad, s.o, s.pixels()), patches, corner, k0,
-                       min(k0 + slice, s.pixels()), sum);
+                       min(k0 + slice, s.pixels()), sum, [&](auto& gradients) {
+                           if (of_bias) row_sums.add(gradients);
+                       });
     const Global<float> out = partial + static_cast<u64>(blockIdx.y) * s.o * taps;
     store_gradient(corner, s.o, taps, accumulate, out, sum);
+    if (of_bias) row_sums.store(corner, s.o, accumulate, bias_partial + blockIdx.y * s.o);
 }
 
 KERNEL(conv2d_weight_gradient_bf16_mma, threads, Global<const bf16> x, Global<const bf16> grad,
-       Global<float> partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
-       u32 stride, u32 padding, u32 slice, u32 accumulate) {
-    weight_gradient<Bf16>(x, grad, partial, {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice,
-                          accumulate);
+       Global<float> partial, Global<float> bias_partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh,
+       u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 slice, u32 accumulate) {
+    weight_gradient<Bf16>(x, grad, partial, bias_partial,
+                          {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice, accumulate);
 }
 
 KERNEL(conv2d_weight_gradient_tf32_mma, threads, Global<const float> x, Global<const float> grad,
-       Global<float> partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
-       u32 stride, u32 padding, u32 slice, u32 accumulate) {
-    weight_gradient<Tf32>(x, grad, partial, {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice,
-                          accumulate);
+       Global<float> partial, Global<float> bias_partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh,
+       u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 slice, u32 accumulate) {
+    weight_gradient<Tf32>(x, grad, partial, bias_partial,
+                          {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice, accumulate);
 }
 
 KERNEL(conv2d_weight_gradient_bf16x3_mma, threads, Global<const float> x, Global<const float> grad,
-       Global<float> partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh, u32 kw, u32 p, u32 q,
-       u32 stride, u32 padding, u32 slice, u32 accumulate) {
-    weight_gradient<Bf16x3>(x, grad, partial, {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice,
-                            accumulate);
+       Global<float> partial, Global<float> bias_partial, u32 n, u32 h, u32 w, u32 c, u32 o, u32 kh,
+       u32 kw, u32 p, u32 q, u32 stride, u32 padding, u32 slice, u32 accumulate) {
+    weight_gradient<Bf16x3>(x, grad, partial, bias_partial,
+                            {n, h, w, c, o, kh, kw, p, q, stride, padding}, slice, accumulate);
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cuda_kernels.runtime import Buffer, Runtime
 from cuda_kernels.specs import Grid, Kernel, Precision
@@ -62,8 +63,16 @@ def dropout(
         "rng": rng,
         "out": out,
         "count": x.size,
-        "layer": layer,
-        "threshold": math.ceil(rate * 2.0**24),
-        "scale": 1.0 / (1.0 - rate),
+        **settings(rate, layer),
     }
     runtime.run("dropout", Entries(x.size, x.dtype.itemsize), arguments, precision=precision)
+
+
+def settings(rate: float, layer: int) -> dict[str, Any]:
+    """What a kernel is told, by the names of dropout.cuh."""
+    return {"layer": layer, "threshold": math.ceil(rate * 2.0**24), "scale": scale(rate)}
+
+
+def scale(rate: float) -> float:
+    """What an entry that is kept is multiplied by."""
+    return 1.0 / (1.0 - rate)

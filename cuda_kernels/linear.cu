@@ -1,9 +1,11 @@
 // Fully connected layers, version 1: for any shape, on CUDA cores.
 //
-//   forward          out [N][O]         = x [N][I] weight [O][I]^T + bias, then ReLU if asked
+//   forward          out [N][O]         = x [N][I] weight [O][I]^T + bias, then ReLU and dropout,
+//                                         if asked
 //   input gradient   grad_x [N][I]      = grad [N][O] weight [O][I]
-//   weight gradient  grad_weight [O][I] = grad [N][O]^T x [N][I]
-//   bias gradient    grad_bias [O]      = column sums of grad
+//   weight gradient  grad_weight [O][I] = grad [N][O]^T x [N][I], and grad_bias [O] = column sums
+//                    of grad
+//   bias gradient    grad_bias alone, where the weight is frozen
 //
 // All three products are c [rows][columns] = sum over k of a(row, k) b(column, k), where each
 // operand is consecutive in memory either along k or along its rows. Floor: 2 N I O operations, and
@@ -20,21 +22,24 @@
 
 #include "below.cuh"
 #include "convert.cuh"
+#include "dropout.cuh"
 #include "epilogue.cuh"
+#include "row_sums.cuh"
 #include "shared.cuh"
 #include "vector.cuh"
 
 constexpr u32 threads = 256, edge = 64, depth_of_tile = 16;
 
+using Tile = Array<float, depth_of_tile, edge + 4>;  // + 4: fewer bank conflicts, 16-byte rows
+
 struct alignas(16) Tiles {
-    Array<float, depth_of_tile, edge + 4> a, b;  // + 4: fewer bank conflicts, still 16-byte rows
+    Tile a, b;
 };
 
 // Rows [row0, row0 + 64) and terms [k0, k0 + 16) of an operand, zero beyond its end. Neighbouring
 // threads read neighbouring addresses.
 template <bool AlongK, class T>
-DEVICE void load_tile(Array<float, depth_of_tile, edge + 4>& tile, Global<const T> operand,
-                      u32 rows, u32 depth, u32 row0, u32 k0) {
+DEVICE void load_tile(Tile& tile, Global<const T> operand, u32 rows, u32 depth, u32 row0, u32 k0) {
     for (u32 i = threadIdx.x; i < edge * depth_of_tile; i += threads) {
         const u32 row = AlongK ? i / depth_of_tile : i % edge;
         const u32 k = AlongK ? i % depth_of_tile : i / edge;
@@ -43,10 +48,14 @@ DEVICE void load_tile(Array<float, depth_of_tile, edge + 4>& tile, Global<const 
     }
 }
 
-// Calls store(row, column, sum) for this thread's entries of c.
-template <bool AAlongK, bool BAlongK, class T, class Store>
+struct Unwatched {
+    DEVICE void operator()(Tile&) const {}
+};
+
+// Calls store(row, column, sum) for this thread's entries of c, and `watch` with every tile of a.
+template <bool AAlongK, bool BAlongK, class T, class Store, class Watch = Unwatched>
 DEVICE void product(Global<const T> a, Global<const T> b, u32 rows, u32 columns, u32 depth,
-                    Store store) {
+                    Store store, Watch watch = {}) {
     SHARED(Tiles, tiles);
     const u32 block_row = blockIdx.y * edge, block_column = blockIdx.x * edge;
     const u32 row = threadIdx.x / 16 * 4, column = threadIdx.x % 16 * 4;
@@ -65,6 +74,7 @@ DEVICE void product(Global<const T> a, Global<const T> b, u32 rows, u32 columns,
                 for (u32 j = 0; j < 4; ++j) sum[i][j] = fmaf(of_a[i], of_b[j], sum[i][j]);
             }
         }
+        watch(tiles.a);
         __syncthreads();  // nobody reads them any more
     }
 #pragma unroll
@@ -79,26 +89,30 @@ DEVICE void product(Global<const T> a, Global<const T> b, u32 rows, u32 columns,
 
 template <class T, class Out>
 DEVICE void forward(Global<const T> x, Global<const T> weight, Global<const float> bias,
-                    Global<Out> out, u32 n, u32 in, u32 o, u32 with_relu) {
+                    Global<Out> out, u32 n, u32 in, u32 o, u32 with_relu, const Dropout& dropout) {
     product<true, true>(x, weight, n, o, in, [&](u32 row, u32 column, float sum) {
+        const u64 at = static_cast<u64>(row) * o + column;
         if (bias) sum += bias[column];
-        out[static_cast<u64>(row) * o + column] = from_float<Out>(with_relu ? relu(sum) : sum);
+        if (with_relu) sum = relu(sum);
+        out[at] = from_float<Out>(dropout.rng ? dropout.dropped_at(at, sum) : sum);
     });
 }
 
 KERNEL(linear_forward, threads, Global<const float> x, Global<const float> weight,
-       Global<const float> bias, Global<float> out, u32 n, u32 in, u32 o, u32 with_relu) {
-    forward(x, weight, bias, out, n, in, o, with_relu);
+       Global<const float> bias, Global<float> out, u32 n, u32 in, u32 o, u32 with_relu,
+       Global<const u32> rng, u32 layer, u32 threshold, float scale) {
+    forward(x, weight, bias, out, n, in, o, with_relu, {rng, layer, threshold, scale});
 }
 
 KERNEL(linear_forward_bf16, threads, Global<const bf16> x, Global<const bf16> weight,
-       Global<const float> bias, Global<bf16> out, u32 n, u32 in, u32 o, u32 with_relu) {
-    forward(x, weight, bias, out, n, in, o, with_relu);
+       Global<const float> bias, Global<bf16> out, u32 n, u32 in, u32 o, u32 with_relu,
+       Global<const u32> rng, u32 layer, u32 threshold, float scale) {
+    forward(x, weight, bias, out, n, in, o, with_relu, {rng, layer, threshold, scale});
 }
 
 KERNEL(linear_forward_wide_bf16, threads, Global<const bf16> x, Global<const bf16> weight,
        Global<const float> bias, Global<float> out, u32 n, u32 in, u32 o, u32 with_relu) {
-    forward(x, weight, bias, out, n, in, o, with_relu);
+    forward(x, weight, bias, out, n, in, o, with_relu, {});
 }
 
 template <class T>
@@ -116,34 +130,45 @@ DEVICE void input_gradient(Global<const T> grad, Global<const T> weight, Global<
 
 KERNEL(linear_input_gradient, threads, Global<const float> grad, Global<const float> weight,
        Global<float> grad_x, Global<const float> out, Global<const u8> argmax, u32 n, u32 in, u32 o,
-       u32 h, u32 w, u32 c, u32 map_h, u32 map_w) {
-    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
+       u32 h, u32 w, u32 c, u32 map_h, u32 map_w, float scale) {
+    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w, scale});
 }
 
 KERNEL(linear_input_gradient_bf16, threads, Global<const bf16> grad, Global<const bf16> weight,
        Global<bf16> grad_x, Global<const bf16> out, Global<const u8> argmax, u32 n, u32 in, u32 o,
-       u32 h, u32 w, u32 c, u32 map_h, u32 map_w) {
-    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w});
+       u32 h, u32 w, u32 c, u32 map_h, u32 map_w, float scale) {
+    input_gradient(grad, weight, grad_x, n, in, o, {out, argmax, h, w, c, map_h, map_w, scale});
 }
 
-// Overwrites grad_weight, or adds to it. It is float32 for the update, whatever the operands are.
+// Overwrites the gradients, or adds to them. They are float32 for the update, whatever the operands
+// are. The bias's is left beside the product by the blocks of the first columns, unless it is null.
 template <class T>
 DEVICE void weight_gradient(Global<const T> x, Global<const T> grad, Global<float> grad_weight,
-                            u32 n, u32 in, u32 o, u32 accumulate) {
-    product<false, false>(grad, x, o, in, n, [&](u32 row, u32 column, float sum) {
-        float& entry = grad_weight[static_cast<u64>(row) * in + column];
-        entry = accumulate ? entry + sum : sum;
-    });
+                            Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
+    const bool of_bias = grad_bias && blockIdx.x == 0;
+    RowSum row_sum;
+    product<false, false>(
+        grad, x, o, in, n,
+        [&](u32 row, u32 column, float sum) {
+            float& entry = grad_weight[static_cast<u64>(row) * in + column];
+            entry = accumulate ? entry + sum : sum;
+        },
+        [&](Tile& tile) {
+            if (of_bias) row_sum.add(tile);
+        });
+    if (!of_bias) return;
+    const u32 row = blockIdx.y * edge + RowSum::row();
+    row_sum.store(row < o, accumulate, grad_bias + row);
 }
 
 KERNEL(linear_weight_gradient, threads, Global<const float> x, Global<const float> grad,
-       Global<float> grad_weight, u32 n, u32 in, u32 o, u32 accumulate) {
-    weight_gradient(x, grad, grad_weight, n, in, o, accumulate);
+       Global<float> grad_weight, Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
+    weight_gradient(x, grad, grad_weight, grad_bias, n, in, o, accumulate);
 }
 
 KERNEL(linear_weight_gradient_bf16, threads, Global<const bf16> x, Global<const bf16> grad,
-       Global<float> grad_weight, u32 n, u32 in, u32 o, u32 accumulate) {
-    weight_gradient(x, grad, grad_weight, n, in, o, accumulate);
+       Global<float> grad_weight, Global<float> grad_bias, u32 n, u32 in, u32 o, u32 accumulate) {
+    weight_gradient(x, grad, grad_weight, grad_bias, n, in, o, accumulate);
 }
 
 // A block sums 32 columns: thread (slice, lane) every eighth row of a column, a warp reading 32

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cuda_kernels import tensor_cores
+from cuda_kernels import dropout, tensor_cores
 from cuda_kernels.runtime import Buffer, Runtime
 from cuda_kernels.specs import Grid, Kernel, Precision
 from cuda_kernels.tiles import Tile
@@ -112,13 +112,24 @@ def forward(
     out: Buffer,
     *,
     relu: bool = False,
+    rng: Buffer | None = None,
+    rate: float = 0.0,
+    layer: int = 0,
     precision: Precision = "fp32",
 ) -> None:
-    """``out = x @ weight.T + bias``, then ReLU if asked."""
+    """``out = x @ weight.T + bias``, then ReLU if asked, then, given ``rng``, ``dropout.dropout``.
+
+    The result of ReLU is not rounded to bf16 before it is divided by ``1 - rate``. Logits that are
+    float32 where ``x`` is bf16 are not dropped.
+    """
     arguments = {"x": x, "weight": weight, "bias": bias, "out": out, "with_relu": relu}
-    wide = x.dtype == np.uint16 and out.dtype == np.float32
-    operation = "linear_forward_wide" if wide else "linear_forward"
-    _run(runtime, operation, x, weight, out, arguments, precision)
+    if x.dtype == np.uint16 and out.dtype == np.float32:
+        if rng is not None:
+            raise ValueError("float32 results of bf16 operands have no dropout")
+        _run(runtime, "linear_forward_wide", x, weight, out, arguments, precision)
+    else:
+        arguments |= {"rng": rng, **dropout.settings(rate, layer)}
+        _run(runtime, "linear_forward", x, weight, out, arguments, precision)
 
 
 def input_gradient(
@@ -129,12 +140,14 @@ def input_gradient(
     out: Buffer | None = None,
     argmax: Buffer | None = None,
     *,
+    rate: float = 0.0,
     precision: Precision = "fp32",
 ) -> None:
     """``grad_x = grad @ weight``.
 
     Given ``out [N, I]``, which a ReLU below made and which came in as ``x``, the gradient before
-    that ReLU; with ``argmax [N, I]``, before ReLU and a 2x2 max-pool, ``[N, P, Q, C]``.
+    that ReLU; if dropout of ``rate`` followed it, before both: what is positive was kept. With
+    ``argmax [N, I]``, before ReLU and a 2x2 max-pool, ``[N, P, Q, C]``.
     """
     x = grad_x if out is None else out
     map_h, map_w, c = grad_x.shape[1:] if argmax is not None else (2, 2, x.shape[1])
@@ -144,6 +157,7 @@ def input_gradient(
         raise ValueError(f"grad_x has shape {grad_x.shape}, which does not fit out, {x.shape}")
     arguments = {"grad": grad, "weight": weight, "grad_x": grad_x, "out": out, "argmax": argmax}
     arguments |= {"h": h, "w": w, "c": c, "map_h": map_h, "map_w": map_w}
+    arguments["scale"] = dropout.scale(rate)
     others = () if out is None else (grad_x, argmax)
     _run(runtime, "linear_input_gradient", x, weight, grad, arguments, precision, others)
 
@@ -163,9 +177,10 @@ def weight_gradient(
     What is ``None`` is not computed; ``x`` is read only for ``grad_weight``.
     """
     if grad_weight is not None:
-        arguments = {"x": x, "grad": grad, "grad_weight": grad_weight, "accumulate": accumulate}
+        arguments = {"x": x, "grad": grad, "grad_weight": grad_weight, "grad_bias": grad_bias}
+        arguments["accumulate"] = accumulate
         _run(runtime, "linear_weight_gradient", x, grad_weight, grad, arguments, precision)
-    if grad_bias is not None:
+    elif grad_bias is not None:
         n, o = grad.shape
         sums = ColumnSums(n, o, grad.nbytes + grad_bias.nbytes)
         arguments = {"grad": grad, "grad_bias": grad_bias, "n": n, "o": o, "accumulate": accumulate}

@@ -78,12 +78,13 @@ class Below:
     """How far down the gradient with respect to an input is computed.
 
     To the input itself; or on through the epilogue that made it, which wrote ``out`` and, if it
-    pools, ``argmax``. ``shape`` is that of the gradient.
+    pools, ``argmax``, or ends with dropout, of ``rate``. ``shape`` is that of the gradient.
     """
 
     shape: tuple[int, ...]
     out: Buffer | None = None
     argmax: Buffer | None = None
+    rate: float = 0.0
 
 
 class Function:
@@ -165,11 +166,6 @@ class Function:
     def new_grad(self, shape: Sequence[int]) -> Buffer:
         """An uninitialised gradient of an activation."""
         return self.backend.empty(shape, self.backend.compute_dtype)
-
-    def new_parameter_grad(self, index: int, shape: Sequence[int], slices: int) -> Buffer:
-        """An uninitialised gradient of input ``index``, in slices where those may be left."""
-        several = slices > 1 and self.in_slices[index]
-        return self.backend.empty((slices, *shape) if several else shape)
 
     def save(self, **tensors: Tensor) -> None:
         """Keep tensors for ``backward``; their contents must not change before it."""

@@ -2,7 +2,9 @@
 
 A network whose epilogues are layers of their own computes the same, and so do epilogues' gradients
 that are calls of their own and an update that is given gradients summed; only the steps read and
-write more memory. One stream reads and writes the same; only it leaves multiprocessors idle.
+write more memory. One stream reads and writes the same; only it leaves multiprocessors idle. (In
+bf16, what dropout keeps is rounded once more where it is a layer, unless 1 / (1 - rate) is a power
+of two.)
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from fercore import functions
 from fercore.autograd import Tensor
 from fercore.backends.interface import Epilogue
 from fercore.errors import FercoreError, did_you_mean
-from fercore.nn import BatchNorm, Context, Conv2d, Layer, Linear, MaxPool, Model
+from fercore.nn import BatchNorm, Context, Conv2d, Dropout, Layer, Linear, MaxPool, Model
 
 FUSIONS = {
     "relu": "ReLU, with the bias or normalisation before it",
     "relu_pool": "2x2 max-pool, with the ReLU before it",
+    "dropout": "dropout, with the product and ReLU before it",
     "epilogue_gradient": "gradient of an epilogue, with the product that it comes from",
     "update": "the sum of a weight gradient's slices, with the update",
     "side_stream": "a weight gradient and its update, beside the input gradient of their layer",
@@ -65,8 +68,13 @@ def _parts(layer: Layer, without: Collection[str]) -> Iterator[Layer]:
     first = copy.copy(layer)
     first.epilogue = "none" if alone else epilogue
     first.fuse_gradient = "epilogue_gradient" not in without
+    number = None
+    if isinstance(first, Linear) and (alone or "dropout" in without):
+        number, first.dropout = first.dropout, None
     yield first
     if alone:
         yield Relu(f"{layer.name}.relu")
+    if number is not None:
+        yield Dropout(f"dropout{number}", number=number)
     if pooled:
         yield MaxPool(f"{layer.name}.pool")

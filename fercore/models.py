@@ -20,7 +20,6 @@ from fercore.errors import FercoreError, did_you_mean
 from fercore.nn import (
     BatchNorm,
     Conv2d,
-    Dropout,
     Flatten,
     Layer,
     Linear,
@@ -107,8 +106,7 @@ def build(
     layers.append(Flatten("flatten"))
     features = height * width * channels
     for number, hidden in enumerate(architecture.hidden, start=1):
-        layers.append(factory.hidden(f"fc{number}", features, hidden))
-        layers.append(Dropout(f"dropout{number}", number=number))
+        layers.append(factory.hidden(number, features, hidden))
         features = hidden
     layers.append(factory.logits(f"fc{len(architecture.hidden) + 1}", features, classes))
     return Model(name, layers, INPUT_SHAPE, classes)
@@ -138,9 +136,10 @@ class _Factory:
             layers.append(MaxPool(name.replace("conv", "pool")))
         return layers
 
-    def hidden(self, name: str, inputs: int, outputs: int) -> Linear:
+    def hidden(self, number: int, inputs: int, outputs: int) -> Linear:
+        name = f"fc{number}"
         weight = self._normal(f"{name}.weight", (outputs, inputs), gain=2.0)
-        return Linear(name, weight, self._zeros(outputs), epilogue="relu")
+        return Linear(name, weight, self._zeros(outputs), epilogue="relu", dropout=number)
 
     def logits(self, name: str, inputs: int, outputs: int) -> Linear:
         weight = self._normal(f"{name}.weight", (outputs, inputs), gain=1.0)

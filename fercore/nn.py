@@ -205,7 +205,11 @@ class Flatten(Layer):
 
 
 class Linear(Layer):
-    """Fully connected layer; the last one gives the ``logits``."""
+    """Fully connected layer; the last one gives the ``logits``.
+
+    ``dropout``, the number of a ``Dropout``, is one that follows the epilogue, ``relu``.
+    It is as active as that: while training, where something is trainable here or below.
+    """
 
     kind = "linear"
 
@@ -217,15 +221,21 @@ class Linear(Layer):
         *,
         epilogue: Epilogue = "none",
         logits: bool = False,
+        dropout: int | None = None,
     ) -> None:
         super().__init__(name)
         self.parameters.update(weight=weight, bias=bias)
-        self.epilogue, self.logits = epilogue, logits
+        self.epilogue, self.logits, self.dropout = epilogue, logits, dropout
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
+        drop, inputs = None, (x, *self.parameters.values())
+        active = context.training and context.dropout > 0 and any(one.wanted for one in inputs)
+        if self.dropout is not None and active:
+            drop = functions.Drop(context.rng, context.dropout, self.dropout)
         connect = functions.Linear(
             epilogue=self.epilogue,
             logits=self.logits,
+            drop=drop,
             fuse_gradient=self.fuse_gradient,
             layer=self.name,
         )

@@ -215,7 +215,6 @@ def launches(priced: Iterable[Priced]) -> list[Launched]:
 MISSING = {
     "update with a weight gradient that is not in slices": (UPDATES, "gradient"),
     "epilogue's gradient with the gradient it comes from": (("epilogue_gradient",), "grad"),
-    "dropout with the product before it": (("dropout",), "x"),
 }
 """Fusions that there are not: whose input would never be in memory."""
 

@@ -102,7 +102,7 @@ class _Recorder:
         finally:
             self._label = outer
 
-    def conv2d_gradient_slices(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+    def conv2d_gradient_slices(self, *args: Any, **kwargs: Any) -> int:
         return self._backend.conv2d_gradient_slices(*args, **kwargs)  # a question, not a call
 
     def _base(self, buffer: Buffer) -> Any:

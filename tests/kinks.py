@@ -35,8 +35,10 @@ def decide(backend: Backend, decisions: list[Decision]) -> None:
         places = None if argmax is None else backend.to_host(argmax)
         decisions.append((numbers(backend.to_host(out)) > 0, places))
 
-    def linear_forward(x: Any, weight: Any, bias: Any, out: Any, **options: Any) -> None:
-        multiply(x, weight, bias, out, **options)
+    def linear_forward(
+        x: Any, weight: Any, bias: Any, out: Any, rng: Any = None, **options: Any
+    ) -> None:
+        multiply(x, weight, bias, out, rng, **options)
         decisions.append((numbers(backend.to_host(out)) > 0, None))
 
     def batch_norm_forward(*buffers: Any, **options: Any) -> None:
@@ -78,10 +80,12 @@ class Follower(ReferenceBackend):
             self._pool(before, out, argmax, places, window=2, stride=2)
         self._follow(out, positive, epilogue)
 
-    def linear_forward(self, x, weight, bias, out, *, epilogue="none"):
+    def linear_forward(self, x, weight, bias, out, rng=None, *, epilogue="none", rate=0.0, layer=0):
         positive, _ = next(self.decisions)
         super().linear_forward(x, weight, bias, out)
         self._follow(out, positive, epilogue)
+        if rng is not None:
+            self.dropout(out, rng, out, rate=rate, layer=layer)
 
     def batch_norm_forward(self, *buffers, epilogue="none", **options):
         positive, _ = next(self.decisions)

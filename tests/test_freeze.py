@@ -12,6 +12,7 @@ from fercore.autograd import Tensor
 from fercore.config import Recipe
 from fercore.errors import FercoreError
 from fercore.freeze import STRATEGIES, Strategy
+from fercore.fusions import separate
 from fercore.masks import FROZEN, TRAINABLE, GradientMask
 from fercore.nn import Context
 from tests.narrow import MASKS, PARTIAL, Training, logits_of, narrow
@@ -294,14 +295,22 @@ def test_dropout_is_active_only_above_something_trainable(backend, random, strat
     model = narrow("tiny", backend)
     freeze.apply(model, strategy)
     rng = backend.from_host(np.array([1, 2, 3, 4], dtype=np.uint32))
-    x = Tensor(backend, backend.from_host(random.standard_normal((4, 48, 48, 1))))
-    dropped = set()
-    for layer in model.layers:
-        out = layer(x, Context(training=True, rng=rng))
-        if layer.kind == "dropout" and out is not x:
-            dropped.add(layer.name)
-        x = out
-    assert dropped == active
+    images = backend.from_host(random.standard_normal((4, 48, 48, 1)))
+    results = []
+    for one in (model, separate(model, ["dropout"])):
+        x, dropped = Tensor(backend, images), set()
+        for layer in one.layers:
+            out = layer(x, Context(training=True, rng=rng))
+            if getattr(layer, "dropout", None):
+                spared = layer(x, Context(training=True, rng=rng, dropout=0.0))
+                if not np.array_equal(*(backend.to_host(y.data) for y in (out, spared))):
+                    dropped.add(f"dropout{layer.dropout}")
+            if layer.kind == "dropout" and out is not x:
+                dropped.add(layer.name)
+            x = out
+        assert dropped == active
+        results.append(backend.to_host(x.data))
+    np.testing.assert_array_equal(*results)
 
 
 def test_a_network_is_deterministic_outside_of_training(backend, random):

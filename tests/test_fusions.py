@@ -16,7 +16,7 @@ from tests.narrow import Training, narrow
 
 RECIPE = Recipe(optimizer="sgd", weight_decay=0.01)
 OF_CALLS = [name for name in FUSIONS if name != "side_stream"]  # that says when calls run
-SETS = [names for count in (1, 2, 3) for names in itertools.combinations(OF_CALLS, count)]
+SETS = [names for count in (1, 2, 5) for names in itertools.combinations(OF_CALLS, count)]
 
 
 def training(backend, name, strategy, without=()):
@@ -44,9 +44,10 @@ def test_a_step_has_the_same_results(backend, name, strategy, without):
     [
         (["relu_pool"], {"relu"}, {"max_pool_forward": 4, "max_pool_backward": 4}),
         # Of ten convolutions and two hidden layers, four convolutions keep ReLU with their pool.
-        # A ReLU's gradient comes from a product but where dropout follows, or where it is apart.
-        ([], {"relu", "relu_pool"}, {"epilogue_gradient": 2}),
-        (["epilogue_gradient"], {"relu", "relu_pool"}, {"epilogue_gradient": 12}),
+        # A ReLU's gradient comes from a product but where dropout is a call, or where it is apart.
+        ([], {"relu", "relu_pool"}, {"epilogue_gradient": 0, "dropout": 0}),
+        (["dropout"], {"relu", "relu_pool"}, {"epilogue_gradient": 2, "dropout": 4}),
+        (["epilogue_gradient"], {"relu", "relu_pool"}, {"epilogue_gradient": 12, "dropout": 2}),
         (["relu"], {"relu_pool"}, {"epilogue_gradient": 8 + 8}),
         (["relu", "relu_pool"], set(), {"max_pool_forward": 4, "epilogue_gradient": 12 + 12}),
         (["update"], {"relu", "relu_pool"}, {"sgd_update": 26}),
@@ -60,24 +61,23 @@ def test_what_is_apart_has_calls_of_its_own(without, epilogues, own):
     assert {method: methods.count(method) for method in own} == own
 
 
+@pytest.mark.parametrize("fusion", ["epilogue_gradient", "dropout"])
 @pytest.mark.parametrize("strategy", ["FC", "FC+CL", "RE", "FU"])
 @pytest.mark.parametrize("name", ["tiny", "tiny-bn", "svgg5"])
-def test_gradients_through_epilogues_have_the_same_bits(backend, name, strategy):
-    fused, apart = (
-        training(backend, name, strategy, without) for without in ((), ["epilogue_gradient"])
-    )
+def test_gradients_through_epilogues_have_the_same_bits(backend, name, strategy, fusion):
+    fused, apart = (training(backend, name, strategy, without) for without in ((), [fusion]))
     for _ in range(2):
         np.testing.assert_array_equal(apart.step(), fused.step())
     fused.step(recorded=True), apart.step()
     assert fused.everything() == apart.everything()
 
 
+@pytest.mark.parametrize("fusion", ["epilogue_gradient", "dropout"])
 @pytest.mark.parametrize(("name", "strategy"), [("tiny", "FC"), ("tiny", "RE"), ("tiny-bn", "RE")])
-def test_gradients_through_epilogues_in_bf16_have_the_same_bits(name, strategy):
+def test_gradients_through_epilogues_in_bf16_have_the_same_bits(name, strategy, fusion):
+    """Also those of dropout: half are kept, and twice a bf16 is a bf16."""
     backend = backends.get("emulated", precision="bf16")
-    fused, apart = (
-        training(backend, name, strategy, without) for without in ((), ["epilogue_gradient"])
-    )
+    fused, apart = (training(backend, name, strategy, without) for without in ((), [fusion]))
     np.testing.assert_array_equal(apart.step(), fused.step())
     assert fused.everything() == apart.everything()
 
@@ -91,9 +91,9 @@ def test_a_fused_gradient_costs_less(strategy):
     )
     there = {(call.label, call.method) for call in apart.calls}
     left_out = there - {(call.label, call.method) for call in fused.calls}
-    # FC: none, as nothing goes on below fc1. FC+CL: the convolution's, below fc1.
-    assert len(left_out) == {"FC": 0, "FC+CL": 1, "RE": 10}[strategy]
-    assert {method for _, method in left_out} <= {"epilogue_gradient"}
+    # FC: those of fc1 and fc2, with dropout. FC+CL: the convolution's, below fc1, too.
+    assert len(left_out) == {"FC": 4, "FC+CL": 5, "RE": 14}[strategy]
+    assert {method for _, method in left_out} <= {"epilogue_gradient", "dropout"}
     assert len(fused.calls) == len(apart.calls) - len(left_out)
     assert len(fused.allocations) == len(apart.allocations) - len(left_out)
     assert fused.arena_bytes <= apart.arena_bytes

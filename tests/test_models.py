@@ -269,8 +269,8 @@ def test_classes_and_layer_names(reference):
     model = models.build("tiny", classes=4, backend=reference)
     assert model.classes == 4
     assert model.parameters()["fc3.weight"].shape == (4, 256)
-    layers = [(layer.name, layer.number) for layer in model.layers if layer.kind == "dropout"]
-    assert layers == [("dropout1", 1), ("dropout2", 2)]
+    layers = [(layer.name, layer.dropout) for layer in model.layers if layer.kind == "linear"]
+    assert layers == [("fc1", 1), ("fc2", 2), ("fc3", None)]
     names = [layer.name for layer in model.layers]
-    assert names[-6:] == ["flatten", "fc1", "dropout1", "fc2", "dropout2", "fc3"]
+    assert names[-4:] == ["flatten", "fc1", "fc2", "fc3"]
     assert len(names) == len(set(names))

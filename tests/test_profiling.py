@@ -128,7 +128,7 @@ def test_the_text_adds_up():
     calls, made = report(0.001)
     text = profile_report.to_text(made)
     assert text.startswith("tiny, BL, batch 4, fp32 on cpu: a training step from images; medians")
-    assert f"calls      {len(calls)}.00 ms: forward 18.00 ms, backward" in text
+    assert f"calls      {len(calls)}.00 ms: forward 16.00 ms, backward" in text
     assert "gap" not in text
     assert json.loads(made.to_json())["rows"][1]["call"] == "augment forward"
 

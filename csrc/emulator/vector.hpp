@@ -18,10 +18,14 @@ void store4(Global<T> to, float4 value, emulator::Where where = emulator::Where:
     x[3] = from_float<T>(value.w);
 }
 
-inline float4 load4(const float* from, emulator::Where where = emulator::Where::current()) {
-    if (reinterpret_cast<u64>(from) % 16 != 0) emulator::fail(where, "not aligned to 16 bytes");
+template <class T>
+float4 load4(const T* from, emulator::Where where = emulator::Where::current()) {
+    constexpr u64 bytes = 4 * sizeof(T);
+    if (reinterpret_cast<u64>(from) % bytes != 0) {
+        emulator::fail(where, emulator::format("not aligned to %llu bytes", bytes));
+    }
     emulator::read_shared(from, 4, where);
-    return {from[0], from[1], from[2], from[3]};
+    return {to_float(from[0]), to_float(from[1]), to_float(from[2]), to_float(from[3])};
 }
 
 inline void store4(float* to, float4 value, emulator::Where where = emulator::Where::current()) {

@@ -7,19 +7,22 @@
 
 // What that epilogue wrote: `out` [N][h][w][c], which is the layer's input, of which ReLU let pass
 // what is positive; and if it pooled the map [N][map_h][map_w][c], `argmax`. Null: there is none.
+// After dropout only what was kept is positive, and that was multiplied by `scale`.
 template <class T>
 struct Below {
     Global<const T> out;
     Global<const u8> argmax;
     u32 h, w, c, map_h, map_w;
+    float scale = 1.0F;
 
     DEVICE float masked(u64 at, float value) const {
-        return !out || to_float(out[at]) > 0.0F ? value : 0.0F;
+        if (!out) return value;
+        return to_float(out[at]) > 0.0F ? value * scale : 0.0F;
     }
     DEVICE float2 masked(u64 at, float2 pair) const {
         if (!out) return pair;
         const float2 made = load2(out + at);
-        return {made.x > 0.0F ? pair.x : 0.0F, made.y > 0.0F ? pair.y : 0.0F};
+        return {made.x > 0.0F ? pair.x * scale : 0.0F, made.y > 0.0F ? pair.y * scale : 0.0F};
     }
 };
 

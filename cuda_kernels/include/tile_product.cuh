@@ -182,10 +182,16 @@ struct Corner {
 // This thread's sums: four entries (see mma.cuh) of each product of 16x8 in its warp's part.
 using Sums = float[warp_rows / 16][warp_columns / 8][4];
 
+struct Unwatched {
+    template <class Tile>
+    DEVICE void operator()(Tile&) const {}
+};
+
 // Adds the terms from k0 to before k1 to `sum`. Terms of the last stage beyond k1 have to be
-// nowhere.
-template <class Precision, class A, class B>
-DEVICE void product(const A& a, const B& b, const Corner& corner, u32 k0, u32 k1, Sums& sum) {
+// nowhere. `watch` is called with every tile of a.
+template <class Precision, class A, class B, class Watch = Unwatched>
+DEVICE void product(const A& a, const B& b, const Corner& corner, u32 k0, u32 k1, Sums& sum,
+                    Watch watch = {}) {
     using OfA = Loader<A, tile_rows>;
     using OfB = Loader<B, tile_columns>;
     using Pipeline = Stages<typename OfA::Tile, typename OfB::Tile>;
@@ -229,6 +235,7 @@ DEVICE void product(const A& a, const B& b, const Corner& corner, u32 k0, u32 k1
                 Precision::multiply(sum[i], rows, columns);
             }
         }
+        watch(stage.a);
         used = next(used);
     }
 }

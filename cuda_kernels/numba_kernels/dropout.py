@@ -16,6 +16,14 @@ def drop(x, out, i, word, rate, scale):
         out[i] = x[i] * scale if uniform(word) >= rate else np.float32(0)
 
 
+@cuda.jit(device=True)
+def drop_one(value, rng, i, layer, rate, scale):
+    """``value``, the ``i``-th entry, after dropout."""
+    seed, run, step = np.uint64(rng[0]), np.uint64(rng[1]), np.uint64(rng[3])
+    words = philox(np.uint64(i // 4), step, np.uint64(layer), DROPOUT_STREAM, seed, run)
+    return value * scale if uniform(words[i % 4]) >= rate else np.float32(0)
+
+
 @cuda.jit
 def dropout_kernel(x, rng, out, layer, rate, scale):
     # A thread owns four entries in a row, which the four words of one counter decide.

@@ -15,6 +15,7 @@ from numba import cuda, float32
 
 from cuda_kernels.numba_kernels.column_sums import column_sums
 from cuda_kernels.numba_kernels.device_functions import relu
+from cuda_kernels.numba_kernels.dropout import drop_one
 from cuda_kernels.numba_kernels.runtime import ROW_OF_TILE, TILE, NumbaRuntime
 from cuda_kernels.runtime import Buffer
 
@@ -61,9 +62,26 @@ def product(a, a_row, a_term, b, b_column, b_term, rows, columns, depth):
 
 @cuda.jit
 def product_kernel(
-    a, a_row, a_term, b, b_column, b_term, bias, with_bias, out, masked, c, depth, with_relu
+    a,
+    a_row,
+    a_term,
+    b,
+    b_column,
+    b_term,
+    bias,
+    with_bias,
+    out,
+    masked,
+    rng,
+    dropping,
+    c,
+    depth,
+    with_relu,
+    layer,
+    rate,
+    scale,
 ):
-    # `out` is what a ReLU made, and where it is not positive, a gradient stops.
+    # `out` is what a ReLU made, and perhaps dropout; a gradient stops where it is not positive.
     rows, columns = c.shape
     total = product(a, a_row, a_term, b, b_column, b_term, rows, columns, depth)
     row = cuda.blockIdx.x * TILE + cuda.threadIdx.y
@@ -71,9 +89,13 @@ def product_kernel(
     if row < rows and column < columns:
         if with_bias:
             total += bias[column]
-        if masked and not out[row, column] > 0:
-            total = np.float32(0)
-        c[row, column] = relu(total) if with_relu else total
+        if masked:
+            total = total * scale if out[row, column] > 0 else np.float32(0)
+        if with_relu:
+            total = relu(total)
+        if dropping:
+            total = drop_one(total, rng, row * columns + column, layer, rate, scale)
+        c[row, column] = total
 
 
 @cuda.jit
@@ -109,6 +131,9 @@ def _product(
     out: Buffer | None = None,
     argmax: Buffer | None = None,
     with_relu: bool = False,
+    rng: Buffer | None = None,
+    layer: int = 0,
+    rate: float = 0.0,
 ) -> None:
     rows, columns = c.shape if out is None else out.shape
     grid, block = (-(-rows // TILE), -(-columns // TILE)), (TILE, TILE)
@@ -117,7 +142,9 @@ def _product(
         below = out, argmax, c, depth
         return runtime.launch(unpooled_product_kernel, grid, block, *operands, *below)
     optional = *runtime.optional(bias, 1), *runtime.optional(out, 2)
-    return runtime.launch(product_kernel, grid, block, *operands, *optional, c, depth, with_relu)
+    drawn = runtime.optional(rng, 1, np.uint32)
+    rest = c, depth, with_relu, layer, float(rate), np.float32(1 / (1 - rate))
+    return runtime.launch(product_kernel, grid, block, *operands, *optional, *drawn, *rest)
 
 
 def forward(
@@ -128,9 +155,13 @@ def forward(
     out: Buffer,
     *,
     relu: bool = False,
+    rng: Buffer | None = None,
+    rate: float = 0.0,
+    layer: int = 0,
 ) -> None:
     _, inputs = weight.shape
-    _product(runtime, x, (inputs, 1), weight, (inputs, 1), out, inputs, bias, with_relu=relu)
+    operands = x, (inputs, 1), weight, (inputs, 1), out, inputs, bias
+    _product(runtime, *operands, with_relu=relu, rng=rng, layer=layer, rate=rate)
 
 
 def input_gradient(
@@ -140,10 +171,12 @@ def input_gradient(
     grad_x: Buffer,
     out: Buffer | None = None,
     argmax: Buffer | None = None,
+    *,
+    rate: float = 0.0,
 ) -> None:
     outputs, inputs = weight.shape
-    strides = (outputs, 1), (1, inputs)
-    _product(runtime, grad, strides[0], weight, strides[1], grad_x, outputs, out=out, argmax=argmax)
+    operands = grad, (outputs, 1), weight, (1, inputs), grad_x, outputs
+    _product(runtime, *operands, out=out, argmax=argmax, rate=rate)
 
 
 def weight_gradient(

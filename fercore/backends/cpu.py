@@ -185,10 +185,15 @@ class CpuBackend(Backend):
         weight: Array,
         bias: Array | None,
         out: Array,
+        rng: Array | None = None,
         *,
         epilogue: Epilogue = "none",
+        rate: float = 0.0,
+        layer: int = 0,
     ) -> None:
         kernels.linear_forward(x, weight, bias, out, epilogue)
+        if rng is not None:
+            kernels.dropout(out, rng, out, rate, layer)
 
     def linear_input_gradient(
         self,
@@ -197,8 +202,12 @@ class CpuBackend(Backend):
         grad_x: Array,
         out: Array | None = None,
         argmax: Array | None = None,
+        *,
+        rate: float = 0.0,
     ) -> None:
         kernels.linear_input_gradient(grad, weight, grad_x, out, argmax)
+        if rate > 0:
+            grad_x *= np.float32(1 / (1 - rate))
 
     def linear_weight_gradient(
         self,

@@ -292,10 +292,10 @@ class DeviceBackend(Backend):
 
     def conv2d_gradient_slices(
         self, x: tuple[int, ...], weight: tuple[int, ...], *, stride: int = 1, padding: int = 0
-    ) -> tuple[int, int]:
+    ) -> int:
         if not self.leaves_slices:
             return super().conv2d_gradient_slices(x, weight, stride=stride, padding=padding)
-        slices: tuple[int, int] = self._kernels.conv2d.gradient_slices(
+        slices: int = self._kernels.conv2d.gradient_slices(
             self._runtime, x, weight, stride=stride, padding=padding, **self._options
         )
         return slices
@@ -330,8 +330,11 @@ class DeviceBackend(Backend):
         weight: Buffer,
         bias: Buffer | None,
         out: Buffer,
+        rng: Buffer | None = None,
         *,
         epilogue: Epilogue = "none",
+        rate: float = 0.0,
+        layer: int = 0,
     ) -> None:
         (n, i), (o, _) = shape_of(2, x=x), shape_of(2, weight=weight)
         if epilogue == "relu_pool":
@@ -339,6 +342,7 @@ class DeviceBackend(Backend):
         reads((n, i), self.compute_dtype, x=x)
         reads((o, i), self.compute_dtype, weight=weight)
         reads((o,), bias=bias)
+        reads((4,), np.uint32, rng=rng)
         of_logits = out.dtype == self.dtype
         writes((n, o), self.dtype if of_logits else self.compute_dtype, out=out)
         self._kernels.linear.forward(
@@ -348,6 +352,9 @@ class DeviceBackend(Backend):
             bias,
             out,
             relu=epilogue == "relu",
+            rng=rng,
+            rate=rate,
+            layer=layer,
             **self._options,
         )
 
@@ -358,13 +365,15 @@ class DeviceBackend(Backend):
         grad_x: Buffer,
         out: Buffer | None = None,
         argmax: Buffer | None = None,
+        *,
+        rate: float = 0.0,
     ) -> None:
         (n, o), (_, i) = shape_of(2, grad=grad), shape_of(2, weight=weight)
         reads((n, o), self.compute_dtype, grad=grad)
         reads((o, i), self.compute_dtype, weight=weight)
         check_below((n, i), grad_x, out, argmax, self.compute_dtype)
         self._kernels.linear.input_gradient(
-            self._runtime, grad, weight, grad_x, out, argmax, **self._options
+            self._runtime, grad, weight, grad_x, out, argmax, rate=rate, **self._options
         )
 
     def linear_weight_gradient(

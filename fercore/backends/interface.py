@@ -236,19 +236,20 @@ class Backend(ABC):
     ) -> None:
         """``grad_weight [O, KH, KW, C]`` and ``grad_bias [O]`` from ``grad [N, P, Q, O]``.
 
-        Either may be in slices: see ``conv2d_gradient_slices``.
+        They may be in slices: see ``conv2d_gradient_slices``.
         ``x`` is read only for ``grad_weight``, and may be ``None`` without it.
         """
 
     def conv2d_gradient_slices(
         self, x: tuple[int, ...], weight: tuple[int, ...], *, stride: int = 1, padding: int = 0
-    ) -> tuple[int, int]:
-        """Into how many slices ``conv2d_weight_gradient`` cuts its sums: weight's and bias's.
+    ) -> int:
+        """Into how many slices ``conv2d_weight_gradient`` cuts its sums if it is given a weight.
 
-        ``x`` and ``weight`` are shapes. A gradient in more than one slice can be left to its
-        update to sum: to both methods it is then given with a leading axis of so many partial sums.
+        ``x`` and ``weight`` are shapes. Gradients in more than one slice can be left to their
+        updates to sum: to both methods they are then given with a leading axis of so many partial
+        sums, the bias's with the weight's.
         """
-        return 1, 1
+        return 1
 
     @abstractmethod
     def epilogue_gradient(
@@ -275,10 +276,17 @@ class Backend(ABC):
         weight: Buffer,
         bias: Buffer | None,
         out: Buffer,
+        rng: Buffer | None = None,
         *,
         epilogue: Epilogue = "none",
+        rate: float = 0.0,
+        layer: int = 0,
     ) -> None:
-        """``out [N, O] = x [N, I] @ weight[O, I].T + bias``, then ``none`` or ``relu``."""
+        """``out [N, O] = x [N, I] @ weight[O, I].T + bias``, then ``none`` or ``relu``.
+
+        Given ``rng``, ``dropout`` of ``rate`` in ``layer`` follows: activations, not logits. In
+        bf16 the result is rounded once, after it.
+        """
 
     @abstractmethod
     def linear_input_gradient(
@@ -288,11 +296,15 @@ class Backend(ABC):
         grad_x: Buffer,
         out: Buffer | None = None,
         argmax: Buffer | None = None,
+        *,
+        rate: float = 0.0,
     ) -> None:
         """``grad_x [N, I] = grad [N, O] @ weight``.
 
         ``out`` and ``argmax``, here ``[N, I]``, are what they are in ``conv2d_input_gradient``:
-        with ``argmax``, ``grad_x`` is ``[N, P, Q, C]``, where ``P // 2 * (Q // 2) * C = I``.
+        with ``argmax``, ``grad_x`` is ``[N, P, Q, C]``, where ``P // 2 * (Q // 2) * C = I``. If
+        dropout of ``rate`` followed the ReLU which made ``out``, ``grad_x`` is the gradient before
+        both; no random number is needed, as ``out`` is positive where both let the gradient pass.
         """
 
     @abstractmethod

@@ -158,13 +158,18 @@ class ReferenceBackend(Backend):
         weight: Array,
         bias: Array | None,
         out: Array,
+        rng: Array | None = None,
         *,
         epilogue: Epilogue = "none",
+        rate: float = 0.0,
+        layer: int = 0,
     ) -> None:
         before = x @ weight.T
         if bias is not None:
             before = before + bias
         _store(out, _relu(before) if epilogue == "relu" else before)
+        if rng is not None:
+            self.dropout(out, rng, out, rate=rate, layer=layer)
 
     def linear_input_gradient(
         self,
@@ -173,8 +178,10 @@ class ReferenceBackend(Backend):
         grad_x: Array,
         out: Array | None = None,
         argmax: Array | None = None,
+        *,
+        rate: float = 0.0,
     ) -> None:
-        self._store_below(grad @ weight, out, argmax, grad_x)
+        self._store_below(grad @ weight / (1 - rate), out, argmax, grad_x)
 
     def linear_weight_gradient(
         self,

@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     step.add_argument(
         "--without-fusion",
         metavar="NAME,...",
-        help="undo fusions: relu, relu_pool, epilogue_gradient, update, side_stream",
+        help="undo fusions: relu, relu_pool, dropout, epilogue_gradient, update, side_stream",
     )
     where = parser.add_argument_group("where")
     add_device(where)

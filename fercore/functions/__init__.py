@@ -6,7 +6,7 @@ from fercore.functions.conv2d import Conv2d
 from fercore.functions.dropout import Dropout
 from fercore.functions.flatten import Flatten
 from fercore.functions.gather import gather
-from fercore.functions.linear import Linear
+from fercore.functions.linear import Drop, Linear
 from fercore.functions.max_pool import MaxPool
 from fercore.functions.relu import Relu
 from fercore.functions.softmax_cross_entropy import SoftmaxCrossEntropy
@@ -14,6 +14,7 @@ from fercore.functions.softmax_cross_entropy import SoftmaxCrossEntropy
 __all__ = [
     "BatchNorm",
     "Conv2d",
+    "Drop",
     "Dropout",
     "Flatten",
     "Linear",

@@ -62,14 +62,23 @@ class Conv2d(EpilogueFunction):
                 grad, self.saved("weight"), grad_x, below.out, below.argmax, **self.geometry
             )
         if want_weight or want_bias:  # last: the update follows while caches hold what it reads
-            slices = backend.conv2d_gradient_slices(x_shape, weight_shape, **self.geometry)
-            if want_weight:
-                grad_weight = self.new_parameter_grad(1, weight_shape, slices[0])
-            if want_bias:
-                grad_bias = self.new_parameter_grad(2, weight_shape[:1], slices[1])
+            slices = self._slices()
+            grad_weight = backend.empty((*slices, *weight_shape)) if want_weight else None
+            grad_bias = backend.empty((*slices, *weight_shape[:1])) if want_bias else None
             x = self.saved("x") if want_weight else None
             backend.conv2d_weight_gradient(x, grad, grad_weight, grad_bias, **self.geometry)
         return grad_x, grad_weight, grad_bias
+
+    def _slices(self) -> tuple[int, ...]:
+        """The leading axis of the parameters' gradients, if these are computed, and may be left,
+        in slices."""
+        _, want_weight, want_bias = self.wanted
+        _, may_weight, may_bias = self.in_slices
+        if not (want_weight and may_weight and (may_bias or not want_bias)):
+            return ()
+        x, weight = self.shapes
+        slices = self.backend.conv2d_gradient_slices(x, weight, **self.geometry)
+        return (slices,) if slices > 1 else ()
 
 
 def conv2d_shape(

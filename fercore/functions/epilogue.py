@@ -16,7 +16,7 @@ class EpilogueFunction(Function):
     def __init__(self, epilogue: Epilogue, fuse_gradient: bool, layer: str) -> None:
         super().__init__(layer)
         self.epilogue, self.fuse_gradient = epilogue, fuse_gradient
-        self._handed_over = False
+        self.handed_over = False
 
     def save_epilogue(self, before: tuple[int, ...], out: Tensor, argmax: Tensor | None) -> None:
         """Keep what the gradient needs, if there is one; ``before`` is the shape of the map."""
@@ -29,20 +29,21 @@ class EpilogueFunction(Function):
     def hand_over(self) -> Below | None:
         if self.epilogue == "none" or not self.fuse_gradient:
             return None
-        self._handed_over = True
-        return self._below()
+        self.handed_over = True
+        return self.below_epilogue()
 
     def gradient_before(self, grad: Buffer) -> Buffer:
         """The gradient before the epilogue, from what ``backward`` was given."""
-        if self.epilogue == "none" or self._handed_over:
+        if self.epilogue == "none" or self.handed_over:
             return grad
-        below = self._below()
+        below = self.below_epilogue()
         grad_before = self.new_grad(below.shape)
         self.backend.epilogue_gradient(
             grad, below.out, below.argmax, grad_before, epilogue=self.epilogue
         )
         return grad_before
 
-    def _below(self) -> Below:
+    def below_epilogue(self) -> Below:
+        """What whoever takes the gradient over needs."""
         argmax = self.saved("argmax") if self.epilogue == "relu_pool" else None
         return Below(self._before, self.saved("out"), argmax)

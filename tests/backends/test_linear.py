@@ -14,6 +14,8 @@ from tests.backends.harness import (
 )
 from tests.gradient_check import check_gradients
 
+RNG = np.array([7, 2, 5, 3], np.uint32)
+
 SHAPES = [  # N, I, O
     (1, 1, 1),
     (3, 5, 7),
@@ -82,6 +84,26 @@ def test_input_gradient_through_the_epilogue_below(backend, random, before):
     actual = call(backend, "linear_input_gradient", grad, weight, Out(*shape), out, argmax)
     assert actual.tobytes() == expected.tobytes()
     assert actual.any()
+
+
+@every_shape
+@pytest.mark.parametrize("rate", [0.5, 0.3])
+def test_dropout_follows(backend, random, n, i, o, rate):
+    """In both directions, the bits of calls one after the other."""
+    x, weight, bias = normal(random, n, i), normal(random, o, i), normal(random, o)
+    made = call(backend, "linear_forward", x, weight, bias, Out(n, o), epilogue="relu")
+    options = {"rate": rate, "layer": 2}
+    dropped = call(backend, "dropout", made, RNG, Out(n, o), **options)
+    options |= {"epilogue": "relu"}
+    actual = call(backend, "linear_forward", x, weight, bias, Out(n, o), RNG, **options)
+    assert actual.tobytes() == dropped.tobytes()
+
+    above, grad = normal(random, 6, o), normal(random, n, 6)
+    kept = call(backend, "linear_input_gradient", grad, above, Out(n, o))
+    kept = call(backend, "dropout", kept, RNG, Out(n, o), rate=rate, layer=2)
+    expected = call(backend, "epilogue_gradient", kept, made, None, Out(n, o), epilogue="relu")
+    actual = call(backend, "linear_input_gradient", grad, above, Out(n, o), dropped, rate=rate)
+    np.testing.assert_array_equal(actual, expected, strict=True)
 
 
 @every_shape

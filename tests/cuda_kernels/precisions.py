@@ -108,3 +108,13 @@ class Numbers:
         error = relative_error(actual, expected)
         assert error <= gate, f"relative error {error:.3g} > {gate:.3g}"
         return None
+
+    def check_sums(self, buffer: Any, expected: np.ndarray, terms: int) -> None:
+        """Sums of ``terms`` numbers, which are not multiplied: those of float32, whatever the
+        precision of products."""
+        if self.draw is small_integers:
+            return self.check(buffer, expected, terms)
+        error = relative_error(self.runtime.copy_out(buffer), expected)
+        gate = 2e-6 * max(1, (terms / 4608) ** 0.5)
+        assert error <= gate, f"relative error {error:.3g} > {gate:.3g}"
+        return None

@@ -174,6 +174,9 @@ def test_weight_gradient(runtime, case, numbers):
     terms = grad.size // case.o
     check(runtime, grad_weight, of_weight, numbers, terms)
     check(runtime, grad_bias, of_bias, numbers, terms)
+    alone = poisoned(runtime, *bias.shape)
+    conv2d.weight_gradient(runtime, None, operands[1], None, alone, **case.geometry)
+    check(runtime, alone, of_bias, numbers, terms)
 
 
 def test_what_is_not_wanted_is_not_launched(runtime):
@@ -197,10 +200,10 @@ def test_a_gradient_left_in_slices_is_what_is_summed_otherwise(runtime, case):
     whole = poisoned(runtime, *weight.shape), poisoned(runtime, *bias.shape)
     conv2d.weight_gradient(runtime, *operands, *whole, **case.geometry)
     slices = conv2d.gradient_slices(runtime, x.shape, weight.shape, **case.geometry)
-    sliced = [poisoned(runtime, n, *one.shape) for n, one in zip(slices, whole, strict=True)]
+    sliced = [poisoned(runtime, slices, *one.shape) for one in whole]
     launched = launched_by(runtime)
     conv2d.weight_gradient(runtime, *operands, *sliced, **case.geometry)
-    assert launched == ["conv2d_weight_gradient", "conv2d_bias_gradient"]
+    assert launched == ["conv2d_weight_gradient"], "which leaves the bias's, too"
     for partial, total in zip(sliced, whole, strict=True):
         parts = runtime.copy_out(partial)
         assert len(parts) <= 16, "so they are added one by one"
@@ -222,6 +225,9 @@ def test_slices_may_be_others_and_accumulate_but_none_empty(runtime):
         ValueError, match=r"1000 slices of \d+ pixels cannot be alike and not empty"
     ):
         conv2d.weight_gradient(runtime, None, operands[1], None, empty, **case.geometry)
+    whole = poisoned(runtime, *bias.shape)
+    with pytest.raises(ValueError, match=r"grad_bias must have shape \(3, 5\), and has \(5,\)"):
+        conv2d.weight_gradient(runtime, *operands, sliced[0], whole, **case.geometry)
     for shape in ((0, *bias.shape), (2, 2, *bias.shape)):
         wrong = poisoned(runtime, *shape)
         with pytest.raises(ValueError, match="more than slices before its last 1 axes"):
@@ -306,8 +312,8 @@ def everything(runtime, case, numbers):
     x, weight, bias, grad = drawn(case, numbers)
     out, pooled = poisoned(runtime, *case.out_shape), poisoned(runtime, *case.pooled_shape)
     argmax = poisoned(runtime, *case.pooled_shape, dtype=np.uint8)
-    grad_x, grad_weight, grad_bias, before = (
-        poisoned(runtime, *array.shape) for array in (x, weight, bias, grad)
+    grad_x, grad_weight, grad_bias, alone, before = (
+        poisoned(runtime, *array.shape) for array in (x, weight, bias, bias, grad)
     )
     expected, (largest, place) = expected_map(case, numbers), expected_pool(case, numbers)
     size = case.geometry
@@ -315,14 +321,17 @@ def everything(runtime, case, numbers):
     conv2d.forward(runtime, x, weight, bias, pooled, argmax, epilogue="relu_pool", **size)
     conv2d.input_gradient(runtime, grad, weight, grad_x, **size)
     conv2d.weight_gradient(runtime, x, grad, grad_weight, grad_bias, **size)
+    conv2d.weight_gradient(runtime, None, grad, None, alone, **size)
     conv2d.epilogue_gradient(runtime, pooled, pooled, argmax, before, epilogue="relu_pool")
-    given = [out, pooled, np.where(pooled > 0, argmax, 0), grad_x, grad_weight, grad_bias, before]
+    given = [out, pooled, np.where(pooled > 0, argmax, 0)]
+    given += [grad_x, grad_weight, grad_bias, alone, before]
+    gradients = expected_gradients(case, numbers)
     wanted = [
         *(expected, largest, np.where(largest > 0, place, 0)),
-        *expected_gradients(case, numbers),
+        *(*gradients, gradients[2]),
         oracle.max_pool_gradient(largest, place, case.out_shape, 2, 2),
     ]
-    names = ["map", "pooled", "argmax", "grad_x", "grad_weight", "grad_bias", "before"]
+    names = ["map", "pooled", "argmax", "grad_x", "grad_weight", "grad_bias", "alone", "before"]
     return dict(zip(names, zip(given, wanted, strict=True), strict=True))
 
 
@@ -382,6 +391,8 @@ BUGS = {
         "convolution.cuh",
     ),
     "slices overlap": Bug("min(k0 + slice, s.pixels())", "s.pixels()", "grad_weight"),
+    "bias of another slice": Bug("(blockIdx.y * s.o + row)", "row", "grad_bias"),
+    "a term for another": Bug("+ i / 2 * 8]", "+ i / 2 * 7]", "grad_bias", "row_sums.cuh"),
     "last slice left out": Bug(
         "slice < slices; slice += step",
         "slice + 1 < slices; slice += step",

@@ -161,7 +161,11 @@ def test_weight_gradient(runtime, precision, version, case, draw, accumulate):
     conv2d.weight_gradient(runtime, *operands, accumulate=accumulate, **layer.options)
     terms, add = layer.grad.size // case.o, int(accumulate)
     layer.check(grad_weight, layer.gradients[1] + add * before[0], terms)
-    layer.check(grad_bias, layer.gradients[2] + add * before[1], terms)
+    layer.check_sums(grad_bias, layer.gradients[2] + add * before[1], terms)
+    alone = to_device(runtime, before[1]) if accumulate else poisoned(runtime, case.o)
+    operands = None, layer.grad, None, alone
+    conv2d.weight_gradient(runtime, *operands, accumulate=accumulate, **layer.options)
+    layer.check_sums(alone, layer.gradients[2] + add * before[1], terms)
 
 
 @pytest.mark.parametrize("epilogue", ["relu", "relu_pool"])
@@ -244,13 +248,11 @@ def test_all_orders_of_threads_give_the_same_bits(precision):
     for order in ORDERS:
         layer = Layer(EmulatedRuntime(order), precision, 2, case, normal)
         out, grad_x = layer.output(*case.out_shape), layer.output(*layer.x.shape)
-        grad_weight = poisoned(layer.runtime, *layer.weight.shape)
+        gradients = [poisoned(layer.runtime, *one.shape) for one in (layer.weight, layer.bias)]
         layer.forward(out, bias=layer.bias, epilogue="relu")
         conv2d.input_gradient(layer.runtime, layer.grad, layer.weight, grad_x, **layer.options)
-        conv2d.weight_gradient(
-            layer.runtime, layer.x, layer.grad, grad_weight, None, **layer.options
-        )
-        results.append([one.tobytes() for one in (out, grad_x, grad_weight)])
+        conv2d.weight_gradient(layer.runtime, layer.x, layer.grad, *gradients, **layer.options)
+        results.append([one.tobytes() for one in (out, grad_x, *gradients)])
     assert results[0] == results[1] == results[2]
 
 
@@ -291,6 +293,19 @@ BUGS = {  # text of conv2d_mma.cu or of a header, the mistake, and what is seen
         "tile_epilogue.cuh",
         "sum",
     ),
+    "bias of another slice": ("+ blockIdx.y * s.o)", ")", "", "'grad_bias'"),
+    "a term for another": (
+        *("* run + i % run;", "* run + i % run / 2;"),
+        *("tile_row_sums.cuh", "'grad_bias'"),
+    ),
+    "lanes left out": (
+        *("step < 32; step *= 2", "step < 16; step *= 2"),
+        *("tile_row_sums.cuh", "'grad_bias'"),
+    ),
+    "a bias overwritten": (
+        *("accumulate ? out[row] +", "false ? out[row] +"),
+        *("tile_row_sums.cuh", "bias's sum"),
+    ),
     "bias of a neighbour": ("? bias[column]", "? bias[column ^ 1]", "tile_epilogue.cuh", "'map'"),
 }
 
@@ -301,18 +316,18 @@ def what_is_wrong(runtime, precision="tf32"):
     layer = Layer(runtime, precision, 2, case, normal)
     mapped, pooled = layer.output(*case.out_shape), layer.output(*case.pooled_shape)
     grad_x, grad_weight = layer.output(*layer.x.shape), poisoned(runtime, *layer.weight.shape)
+    grad_bias = poisoned(runtime, *layer.bias.shape)
     one = Layer(runtime, precision, 2, WHOLE_CHUNKS[1], normal)  # of one slice
-    before = normal(one.random, *one.weight.shape)
-    total = to_device(runtime, before)
+    before = [normal(one.random, *array.shape) for array in (one.weight, one.bias)]
+    totals = [to_device(runtime, array) for array in before]
     expected = layer.map(layer.bias)
     try:
         layer.forward(mapped, bias=layer.bias, epilogue="none")
         layer.forward(pooled, bias=layer.bias, epilogue="relu_pool")
         conv2d.input_gradient(runtime, layer.grad, layer.weight, grad_x, **layer.options)
-        conv2d.weight_gradient(*(runtime, layer.x, layer.grad, grad_weight, None), **layer.options)
-        conv2d.weight_gradient(
-            *(runtime, one.x, one.grad, total, None), accumulate=True, **one.options
-        )
+        operands = layer.x, layer.grad, grad_weight, grad_bias
+        conv2d.weight_gradient(runtime, *operands, **layer.options)
+        conv2d.weight_gradient(runtime, one.x, one.grad, *totals, accumulate=True, **one.options)
     except KernelError as error:
         return str(error)
     for name, buffer, wanted in (
@@ -320,7 +335,9 @@ def what_is_wrong(runtime, precision="tf32"):
         ("pooled", pooled, oracle.max_pool(relu(expected), 2, 2)[0]),
         ("grad_x", grad_x, layer.gradients[0]),
         ("grad_weight", grad_weight, layer.gradients[1]),
-        ("sum", total, one.gradients[1] + before),
+        ("grad_bias", grad_bias, layer.gradients[2]),
+        ("sum", totals[0], one.gradients[1] + before[0]),
+        ("bias's sum", totals[1], one.gradients[2] + before[1]),
     ):
         try:
             layer.check(buffer, wanted, 1)

@@ -5,9 +5,10 @@ import pytest
 
 from cuda_kernels import linear
 from cuda_kernels.emulated import ORDERS, EmulatedRuntime
+from tests.backends import oracle
 from tests.backends.harness import normal, relative_error, small_integers
 from tests.cuda_kernels.harness import poisoned, to_device
-from tests.cuda_kernels.precisions import Numbers
+from tests.cuda_kernels.precisions import Numbers, numbers_in
 
 ANY_SHAPE = [(1, 1, 1), (3, 5, 7), (1, 700, 33), (70, 31, 65), (130, 16, 5)]
 WHOLE_CHUNKS = [(1, 8, 8), (5, 136, 24), (130, 264, 136), (3, 1000, 8)]
@@ -75,7 +76,43 @@ def test_weight_gradient(runtime, random, precision, version, shape, numbers, ac
     )
     add = int(accumulate)
     layer.check(grad_weight, exact_grad.T @ exact_x + add * before[0], n)
-    layer.check(grad_bias, exact_grad.sum(0) + add * before[1], n)
+    layer.check_sums(grad_bias, exact_grad.sum(0) + add * before[1], n)
+    alone = to_device(runtime, before[1]) if accumulate else poisoned(runtime, o)
+    linear.weight_gradient(
+        runtime, None, grad, None, alone, accumulate=accumulate, precision=precision
+    )
+    layer.check_sums(alone, exact_grad.sum(0) + add * before[1], n)
+
+
+@every_case
+@both_numbers
+def test_dropout_in_both_directions(runtime, random, precision, version, shape, numbers):
+    n, i, o = shape
+    rate = 0.5 if numbers is small_integers else 0.3  # so that what is kept is exact, too
+    layer = Numbers(runtime, precision, version, numbers, random)
+    (x, exact_x), (weight, exact_weight) = layer.drawn(n, i), layer.drawn(o, i)
+    rng, out = np.array([3, 1, 4, 15], np.uint32), layer.output(n, o)
+    options = {"rate": rate, "precision": precision}
+    linear.forward(
+        *(runtime, x, weight, None, out),
+        **{**options, "relu": True, "rng": to_device(runtime, rng), "layer": 2},
+    )
+    keeps = oracle.dropout_keeps(n * o, rng, rate, 2).reshape(n, o)
+    expected = np.maximum(exact_x @ exact_weight.T, 0) * keeps / (1 - rate)
+    layer.check(out, expected, i)
+
+    grad, exact_grad = layer.drawn(n, i)  # of a layer of i outputs above
+    (above, exact_above), grad_x = layer.drawn(i, o), layer.output(n, o)
+    linear.input_gradient(runtime, grad, above, grad_x, out, **options)
+    passes = numbers_in(runtime, out) > 0
+    layer.check(grad_x, np.where(passes, exact_grad @ exact_above, 0) / (1 - rate), i)
+
+
+def test_float32_results_of_bf16_operands_are_not_dropped(runtime):
+    x, weight = (poisoned(runtime, *shape, dtype=np.uint16) for shape in ((3, 8), (7, 8)))
+    rng = to_device(runtime, np.zeros(4, np.uint32))
+    with pytest.raises(ValueError, match="float32 results of bf16 operands have no dropout"):
+        linear.forward(runtime, x, weight, None, poisoned(runtime, 3, 7), rng=rng, precision="bf16")
 
 
 def test_what_is_not_wanted_is_not_launched(runtime, random):
@@ -85,7 +122,8 @@ def test_what_is_not_wanted_is_not_launched(runtime, random):
     linear.weight_gradient(runtime, None, grad, None, poisoned(runtime, 7))
     linear.weight_gradient(runtime, x, grad, poisoned(runtime, 7, 5), None)
     linear.weight_gradient(runtime, None, grad, None, None)
-    assert launched == ["linear_bias_gradient", "linear_weight_gradient"]
+    linear.weight_gradient(runtime, x, grad, poisoned(runtime, 7, 5), poisoned(runtime, 7))
+    assert launched == ["linear_bias_gradient", "linear_weight_gradient", "linear_weight_gradient"]
 
 
 def test_a_relu_keeps_nan(runtime, random):

@@ -3,19 +3,22 @@
 import dataclasses
 import functools
 
+import numpy as np
 import pytest
 
-from cuda_kernels import linear, specs
+from cuda_kernels import dropout, linear, specs
 from cuda_kernels.runtime import KernelError
+from tests.backends import oracle
 from tests.backends.harness import normal, relative_error
 from tests.cuda_kernels.harness import poisoned, to_device
 from tests.cuda_kernels.planting import plant
 
 ROWS, IN, OUT = 70, 136, 72
+RNG, LAYER, RATE = np.array([3, 1, 4, 15], np.uint32), 2, 0.5
 
 
 def forward(runtime, name, random, source=None):
-    """The relative error of a forward kernel, from its own source or a variant of it."""
+    """The relative error of a forward kernel with dropout, from its own source or a variant."""
     kernel = specs.kernel(name)
     kernel = dataclasses.replace(kernel, source=source or kernel.source)
     x, weight = normal(random, ROWS, IN), normal(random, OUT, IN)
@@ -32,12 +35,15 @@ def forward(runtime, name, random, source=None):
         "in": IN,
         "o": OUT,
         "with_relu": 0,
+        "rng": to_device(runtime, RNG),
+        **dropout.settings(RATE, LAYER),
     }
     grid = kernel.grid(linear.Product(ROWS, IN, OUT, bytes=0))
     runtime.launch(kernel, grid, (kernel.threads, 1, 1), kernel.shared_bytes, arguments)
     out = linear.from_bf16(out) if narrow else out
     x, weight = (linear.from_bf16(a) if narrow else a for a in (x, weight))
-    return relative_error(out, x.astype(float) @ weight.T.astype(float))
+    kept = oracle.dropout_keeps(ROWS * OUT, RNG, RATE, LAYER).reshape(ROWS, OUT) / (1 - RATE)
+    return relative_error(out, x.astype(float) @ weight.T.astype(float) * kept)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +104,7 @@ CAUGHT = {
     ),
     "write past the end": Bug(
         *(SIMPLE, "if (r < rows && c < columns)", "if (r <= rows && c < columns)"),
-        *("out[static_cast<u64>(row) * o + column] =", r"out\[\d+\] is outside its 5040 entries"),
+        *("out[at] = from_float<Out>(", r"out\[\d+\] is outside its 5040 entries"),
     ),
     "shared memory overflow": Bug(
         *(SIMPLE, "tile[k][row] =", "tile[k][row + 5] ="),
@@ -138,6 +144,13 @@ WRONG = {
         file="fragments.cuh",
         kernel="linear_forward_tf32_mma",
     ),
+    "a word for another": in_header(
+        "i % 4 == 0 ? drawn.x", "i % 4 == 0 ? drawn.y", file="dropout.cuh"
+    ),
+    "words of another entry": in_header(
+        *("i % 4 < 2 ? low : high", "i % 4 < 1 ? low : high"), file="dropout.cuh", kernel=SIMPLE
+    ),
+    "bits of another pair": Bug(MMA, "2 * j + k % 2", "2 * j + k / 2"),
     "one term too few": Bug(SIMPLE, "k < depth_of_tile; ++k", "k < depth_of_tile - 1; ++k"),
 }
 

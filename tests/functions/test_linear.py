@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fercore.autograd import Tensor
-from fercore.functions import Linear
+from fercore.functions import Drop, Linear
 from tests.functions.checks import check_function, check_subsets, subsets, trace
 
 
@@ -35,7 +35,25 @@ def test_gradients_without_a_bias(random):
 
 @pytest.mark.parametrize("epilogue", ["none", "relu"])
 def test_every_backend_computes_what_is_wanted(backend, random, epilogue):
-    check_subsets(backend, making(epilogue), drawing(random, 5, 17, 9)())
+    check_subsets(backend, making(epilogue), drawing(random, 5, 17, 9)(), alone=(2, 1))
+
+
+def dropping(backend):
+    rng = backend.from_host(np.array([1, 2, 3, 4], np.uint32))
+    return Linear(epilogue="relu", drop=Drop(rng, 0.3, 1))
+
+
+def test_gradients_with_dropout(random):
+    check_function(dropping, drawing(random, 7, 6, 13), directions=3)
+
+
+def test_every_backend_drops_what_is_wanted(backend, random):
+    check_subsets(backend, dropping, drawing(random, 5, 17, 9)(), alone=(2, 1))
+
+
+def test_dropout_follows_relu_alone(reference):
+    with pytest.raises(ValueError, match="dropout follows relu, not none"):
+        Linear(drop=Drop(reference.from_host(np.zeros(4, np.uint32)), 0.5, 1))
 
 
 @pytest.mark.parametrize("wanted", subsets(3))
