@@ -18,14 +18,21 @@ void store4(Global<T> to, float4 value, emulator::Where where = emulator::Where:
     x[3] = from_float<T>(value.w);
 }
 
+// `count` neighbours in shared memory that one instruction reads.
 template <class T>
-float4 load4(const T* from, emulator::Where where = emulator::Where::current()) {
-    constexpr u64 bytes = 4 * sizeof(T);
+const T* watched(const T* from, u64 count, emulator::Where where) {
+    const u64 bytes = count * sizeof(T);
     if (reinterpret_cast<u64>(from) % bytes != 0) {
         emulator::fail(where, emulator::format("not aligned to %llu bytes", bytes));
     }
-    emulator::read_shared(from, 4, where);
-    return {to_float(from[0]), to_float(from[1]), to_float(from[2]), to_float(from[3])};
+    emulator::read_shared(from, count, where);
+    return from;
+}
+
+template <class T>
+float4 load4(const T* from, emulator::Where where = emulator::Where::current()) {
+    const T* x = watched(from, 4, where);
+    return {to_float(x[0]), to_float(x[1]), to_float(x[2]), to_float(x[3])};
 }
 
 inline void store4(float* to, float4 value, emulator::Where where = emulator::Where::current()) {
@@ -42,6 +49,12 @@ inline void store8(Global<bf16> to, const u32 (&pairs)[4],
 template <class T>
 float2 load2(Global<T> from, emulator::Where where = emulator::Where::current()) {
     const T* pair = from.checked(0, 2, where);
+    return {to_float(pair[0]), to_float(pair[1])};
+}
+
+template <class T>
+float2 load2(const T* from, emulator::Where where = emulator::Where::current()) {
+    const T* pair = watched(from, 2, where);
     return {to_float(pair[0]), to_float(pair[1])};
 }
 
