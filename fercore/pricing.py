@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cuda_kernels.noting import Launch
 from fercore import costs
 from fercore.backends.accesses import operands
-from fercore.backends.sketch import SketchBackend
+from fercore.backends.sketch import Launch, SketchBackend
 from fercore.costs import Limits
 from fercore.step import Call, Plan, Recording
 from fercore.streams import UPDATES

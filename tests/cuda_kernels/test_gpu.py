@@ -144,8 +144,9 @@ def test_launch(cupy, cuda_compiler):
     (name, grid, block, values, shared, _), _ = cupy.launches
     assert (name, grid, block, shared) == ("linear_forward", (1, 1, 1), (256, 1, 1), 0)
     pointers = [runtime.address(x), runtime.address(weight), 0, runtime.address(out)]
-    assert [int(value) for value in values] == [*pointers, 3, 5, 7, 1]
-    assert [value.itemsize for value in values] == [8, 8, 8, 8, 4, 4, 4, 4]
+    no_dropout = [0, 0, 0, 1]  # rng, layer, threshold, scale
+    assert [int(value) for value in values] == [*pointers, 3, 5, 7, 1, *no_dropout]
+    assert [value.itemsize for value in values] == [8, 8, 8, 8, 4, 4, 4, 4, 8, 4, 4, 4]
     assert len(cupy.modules) == 1, "a cubin is loaded once"
     assert cupy.modules[0].startswith("linear-sm_90-")
 
