@@ -133,9 +133,7 @@ WRONG = {
         "y[j % 2 * 2], y[j % 2 * 2 + 1]", "y[j % 2 * 2 + 1], y[j % 2 * 2]", file="fragments.cuh"
     ),
     "sums of neighbours swapped": in_header(
-        "offset + column, pair[0], pair[1]",
-        "offset + column, pair[1], pair[0]",
-        file="tile_epilogue.cuh",
+        "pack_bf16(pair[0], pair[1])", "pack_bf16(pair[1], pair[0])", file="tile_epilogue.cuh"
     ),
     "a chunk too few": in_header(
         "chunk < chunks_of_stage; chunk +=", "chunk + 2 < chunks_of_stage; chunk +="
