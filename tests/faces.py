@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
-from fercore import models
+from fercore import backends, models
 from fercore.data.dataset import BASIC, CLASSES
+from fercore.errors import FercoreError
 from fercore.models import Architecture, Block
 
 
@@ -16,6 +20,19 @@ def shrink_tiny(patch) -> None:
     """Make ``tiny`` so small that a study takes a second; names of its layers stay."""
     blocks = tuple(Block(2, block.convolutions) for block in models.ARCHITECTURES["tiny"].blocks)
     patch.setitem(models.ARCHITECTURES, "tiny", Architecture(blocks, hidden=(8, 8)))
+
+
+@contextmanager
+def quick_studies(cache: Path) -> Iterator[None]:
+    """Inside, ``tiny`` is small and ``cache`` the images' own; skips without a cpu backend."""
+    try:
+        backends.get("cpu")
+    except FercoreError as error:
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_tiny(patch)
+        patch.setenv("FERCORE_CACHE", str(cache))
+        yield
 
 
 def write_folder(path: Path, each: int, seed: int, classes=CLASSES[:BASIC]) -> Path:

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fercore import answers, backends, results, tensor_file
+from fercore import answers, results, tensor_file
 from fercore.answers import StudyAnswers
 from fercore.config import study_from
 from fercore.errors import FercoreError
@@ -14,7 +14,7 @@ from fercore.plan import Part
 from fercore.protocol import execute
 from fercore.run_directory import RunDirectory
 from fercore.study_data import load_study
-from tests.faces import shrink_tiny, write_folder
+from tests.faces import quick_studies, write_folder
 
 TARGET_SUBJECTS = r"(\d)\d\.png"
 """The tens of an image's number: with 40 images a class, four people."""
@@ -48,13 +48,7 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(study, tmp_path_factory):
     """A finished study, its records, and its images as the run saw them."""
-    try:
-        backends.get("cpu")
-    except FercoreError as error:
-        pytest.skip(str(error))
-    with pytest.MonkeyPatch.context() as patch:
-        shrink_tiny(patch)
-        patch.setenv("FERCORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    with quick_studies(tmp_path_factory.mktemp("cache")):
         path = tmp_path_factory.mktemp("study") / "run"
         records = execute(study, RunDirectory(path))
         yield path, records, load_study(study, path)

@@ -35,7 +35,7 @@ from fercore.protocol import execute, make_workloads
 from fercore.run_directory import RunDirectory
 from fercore.study_data import load_study
 from tests.data.test_ferplus import HEADER
-from tests.faces import shrink_tiny, write_folder
+from tests.faces import quick_studies, write_folder
 from tests.small_data import striped
 
 CK48 = tuple(name for name in CLASSES if name != "neutral")
@@ -44,13 +44,7 @@ CK48 = tuple(name for name in CLASSES if name != "neutral")
 @pytest.fixture(scope="module", autouse=True)
 def quick(tmp_path_factory):
     """A small network, and a cache of our own; skipped where there is no cpu backend."""
-    try:
-        backends.get("cpu")
-    except FercoreError as error:
-        pytest.skip(str(error))
-    with pytest.MonkeyPatch.context() as patch:
-        shrink_tiny(patch)
-        patch.setenv("FERCORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    with quick_studies(tmp_path_factory.mktemp("cache")):
         yield
 
 

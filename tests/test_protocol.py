@@ -38,7 +38,7 @@ from fercore.protocol import execute
 from fercore.run_directory import RunDirectory
 from fercore.study_data import load_study
 from tests.data.test_ferplus import HEADER
-from tests.faces import shrink_tiny, write_folder
+from tests.faces import quick_studies, write_folder
 from tests.records import unanswered
 from tests.small_data import striped
 
@@ -48,13 +48,7 @@ SIX = ("angry", "disgust", "fear", "happy", "sad", "surprise")
 @pytest.fixture(scope="module", autouse=True)
 def quick(tmp_path_factory):
     """A small network, and a cache of our own; skipped where there is no cpu backend."""
-    try:
-        backends.get("cpu")
-    except FercoreError as error:
-        pytest.skip(str(error))
-    with pytest.MonkeyPatch.context() as patch:
-        shrink_tiny(patch)
-        patch.setenv("FERCORE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    with quick_studies(tmp_path_factory.mktemp("cache")):
         yield
 
 
@@ -325,6 +319,7 @@ def test_a_killed_study_ends_up_equal_byte_for_byte(done, folders, tmp_path):
     study = small_study(folders)
     places = {name: str(path) for name, path in folders.items()}
     script = f"""
+        from tests.faces import shrink_tiny
         from tests.test_protocol import *
 
         class Killer(Recorder):

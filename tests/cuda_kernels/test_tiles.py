@@ -35,8 +35,9 @@ def of_convolution(runtime, precision, version, case):
     layer.forward(out, bias=layer.bias, epilogue="relu")
     layer.forward(pooled, argmax, bias=layer.bias, epilogue="relu_pool")
     conv2d.input_gradient(runtime, layer.grad, layer.weight, grad_x, **layer.options)
-    conv2d.weight_gradient(runtime, layer.x, layer.grad, grad_weight, None, **layer.options)
-    results = out, pooled, argmax, grad_x, grad_weight
+    grad_bias = poisoned(runtime, case.o)
+    conv2d.weight_gradient(runtime, layer.x, layer.grad, grad_weight, grad_bias, **layer.options)
+    results = out, pooled, argmax, grad_x, grad_weight, grad_bias
     return [runtime.copy_out(one).tobytes() for one in results]
 
 
@@ -45,11 +46,13 @@ def of_product(runtime, precision, version, shape):
     layer = Numbers(runtime, precision, version, normal, np.random.default_rng(i))
     (x, _), (weight, _), (grad, _) = layer.drawn(n, i), layer.drawn(o, i), layer.drawn(n, o)
     bias = to_device(runtime, normal(layer.random, o))
-    out, grad_x, grad_weight = layer.output(n, o), layer.output(n, i), poisoned(runtime, o, i)
+    out, grad_x = layer.output(n, o), layer.output(n, i)
+    grad_weight, grad_bias = poisoned(runtime, o, i), poisoned(runtime, o)
     linear.forward(runtime, x, weight, bias, out, relu=True, precision=precision)
     linear.input_gradient(runtime, grad, weight, grad_x, precision=precision)
-    linear.weight_gradient(runtime, x, grad, grad_weight, None, precision=precision)
-    return [runtime.copy_out(one).tobytes() for one in (out, grad_x, grad_weight)]
+    linear.weight_gradient(runtime, x, grad, grad_weight, grad_bias, precision=precision)
+    results = out, grad_x, grad_weight, grad_bias
+    return [runtime.copy_out(one).tobytes() for one in results]
 
 
 def launched(runtime):
